@@ -1,0 +1,181 @@
+"""The class tree: which expert splits which part of the image into what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+IGNORE = 255
+"""Label of pixels that take part in nothing: neither training nor evaluation."""
+
+BACKGROUND = 0
+"""Leaf id that is left out of every mean over classes."""
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A class: a leaf with its `id` in the label maps, or an inner node that an expert splits."""
+
+    name: str
+    id: int | None
+    children: tuple[Node, ...] = ()
+
+    @property
+    def is_leaf(self) -> bool:
+        return self.id is not None
+
+    def walk(self) -> Iterator[Node]:
+        """This node and all below it, parents before their children."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+    def leaves(self) -> tuple[Node, ...]:
+        """The leaves at or below this node, left to right."""
+        return tuple(node for node in self.walk() if node.is_leaf)
+
+
+class ClassTree:
+    """The hierarchy of classes, built from the section `tree` of `params.yaml`.
+
+    The root is the whole image. Inner nodes bear the name of the expert that splits them. The
+    level of a class is its distance from the root less one, so the root's children are level 0;
+    a leaf above the deepest level also counts, unchanged, at every level below its own.
+
+    >>> tree = ClassTree({"person": {"background": 0, "body": {"upper": 1, "lower": 2}}})
+    >>> tree.experts, [node.name for node in tree.level(1)]
+    (('person', 'body'), ['upper', 'lower'])
+    """
+
+    def __init__(self, section: Mapping[str, Any]) -> None:
+        """Raises ValueError that lists everything wrong with `section`."""
+        if problems := tree_problems(section):
+            raise ValueError("\n".join(problems))
+        [(name, children)] = section.items()
+        self.root = _build(name, children)
+        self._nodes = {node.name: node for node in self.root.walk()}
+
+    def __getitem__(self, name: str) -> Node:
+        return self._nodes[name]
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """Names of the inner nodes, parents before their children; the root comes first."""
+        return tuple(node.name for node in self.root.walk() if not node.is_leaf)
+
+    @property
+    def leaves(self) -> tuple[Node, ...]:
+        """All leaves, the background among them, in order of their ids."""
+        return tuple(sorted(self.root.leaves(), key=lambda leaf: leaf.id or 0))
+
+    @property
+    def depth(self) -> int:
+        """Number of levels."""
+        return max(self.level_of(leaf.name) for leaf in self.leaves) + 1
+
+    def level(self, k: int) -> tuple[Node, ...]:
+        """Classes of level `k` without the background: a partition of the foreground."""
+        return tuple(
+            node
+            for node in self.root.walk()
+            if node.id != BACKGROUND
+            and (
+                self.level_of(node.name) == k
+                or (node.is_leaf and 0 <= self.level_of(node.name) < k)
+            )
+        )
+
+    def level_of(self, name: str) -> int:
+        """Distance from the root less one: -1 for the root, 0 for its children."""
+        parent = self.parent(name)
+        return -1 if parent is None else self.level_of(parent.name) + 1
+
+    def parent(self, name: str) -> Node | None:
+        """The node above, None for the root."""
+        for node in self.root.walk():
+            if any(child.name == name for child in node.children):
+                return node
+        return None
+
+    def ids(self, name: str) -> tuple[int, ...]:
+        """Leaf ids that belong to the node `name`."""
+        return tuple(leaf.id for leaf in self[name].leaves() if leaf.id is not None)
+
+    def child_of_id(self, expert: str) -> np.ndarray:
+        """Lookup table (256,) uint8: leaf id -> index of the child of `expert` that holds it.
+
+        Ids outside the region of `expert`, and 255, map to 255.
+        """
+        table = np.full(256, IGNORE, np.uint8)
+        for index, child in enumerate(self[expert].children):
+            table[list(self.ids(child.name))] = index
+        return table
+
+    def leaf_index_of_id(self) -> np.ndarray:
+        """Lookup table (256,) uint8: leaf id -> index in `leaves`; all others map to 255."""
+        table = np.full(256, IGNORE, np.uint8)
+        for index, leaf in enumerate(self.leaves):
+            table[leaf.id] = index
+        return table
+
+    def to_dict(self) -> dict[str, Any]:
+        """The section that this tree was built from."""
+
+        def plain(node: Node) -> Any:
+            return (
+                node.id if node.is_leaf else {child.name: plain(child) for child in node.children}
+            )
+
+        return {self.root.name: plain(self.root)}
+
+
+def tree_problems(section: Any) -> list[str]:
+    """What is wrong with the section `tree`, one line each; empty if it is a class tree."""
+    if not isinstance(section, Mapping) or len(section) != 1:
+        return ["tree: needs exactly one root, for example `person: {background: 0, body: 1}`"]
+    problems: list[str] = []
+    names: dict[str, str] = {}
+    ids: dict[int, str] = {}
+
+    def check(name: Any, below: Any, path: str, depth: int) -> None:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            problems.append(
+                f"{path}: {name!r} is no name; use letters, digits and _, a letter first"
+            )
+        elif name in names:
+            problems.append(f"{path}: the name {name!r} is already used at {names[name]}")
+        names.setdefault(str(name), path)
+        if isinstance(below, Mapping):
+            if len(below) < 2:
+                problems.append(
+                    f"{path}: an inner node needs two children or more, has {len(below)}; "
+                    "leave the node out or give it an id"
+                )
+            for child, under in below.items():
+                check(child, under, f"{path}.{child}", depth + 1)
+        elif isinstance(below, bool) or not isinstance(below, int) or not 0 <= below < IGNORE:
+            problems.append(f"{path}: {below!r} is no leaf id; use 0 to 254 (255 means ignore)")
+        elif below in ids:
+            problems.append(f"{path}: id {below} is already used at {ids[below]}")
+        else:
+            ids[below] = path
+            if below == BACKGROUND and depth != 1:
+                problems.append(f"{path}: id 0 is the background, a child of the root only")
+
+    [(root, children)] = section.items()
+    if not isinstance(children, Mapping):
+        return [f"tree.{root}: the root needs children"]
+    check(root, children, f"tree.{root}", 0)
+    return problems
+
+
+def _build(name: str, below: Any) -> Node:
+    if isinstance(below, Mapping):
+        return Node(name, None, tuple(_build(child, under) for child, under in below.items()))
+    return Node(name, below)

@@ -1,0 +1,105 @@
+"""A data set on disk in the Pascal-Part layout, and how its files are read.
+
+JPEGImages/<id>.jpg      photograph (also .jpeg, .png)
+gt_masks/<id>.png        label map: 8-bit palette or gray, the values are leaf ids
+gt_masks/<id>.npy        the same as a uint8 array (H, W)
+train_id.txt val_id.txt  one id a line
+classes.txt              `<id>: <name>` a line
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+SPLITS = ("train", "val")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+LABEL_SUFFIXES = (".png", ".npy")
+
+
+class DatasetFolder:
+    """Where the files of a data set lie. Reads no photograph until asked to."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def ids(self, split: str) -> list[str]:
+        """Ids of a split in the order of its file; any line ends, blank lines are skipped."""
+        text = (self.path / f"{split}_id.txt").read_text(encoding="utf-8-sig")
+        return [line.strip() for line in text.splitlines() if line.strip()]
+
+    def class_names(self) -> dict[int, str]:
+        """Leaf id -> name from `classes.txt`. Raises ValueError on a line of another form."""
+        names = {}
+        for line in (self.path / "classes.txt").read_text(encoding="utf-8-sig").splitlines():
+            if not line.strip():
+                continue
+            match = re.fullmatch(r"\s*(\d+)\s*:\s*(\S+)\s*", line)
+            if match is None:
+                raise ValueError(f"{self.path / 'classes.txt'}: {line!r} is not `<id>: <name>`")
+            names[int(match[1])] = match[2]
+        return names
+
+    def image_path(self, sample: str) -> Path | None:
+        """The photograph of a sample, None if there is none."""
+        return _find(self._images, self.path / "JPEGImages", sample, IMAGE_SUFFIXES)
+
+    def label_path(self, sample: str) -> Path | None:
+        """The label map of a sample, None if there is none."""
+        return _find(self._labels, self.path / "gt_masks", sample, LABEL_SUFFIXES)
+
+    @cached_property
+    def _images(self) -> set[str]:
+        return _names(self.path / "JPEGImages")
+
+    @cached_property
+    def _labels(self) -> set[str]:
+        return _names(self.path / "gt_masks")
+
+
+def read_image(path: Path | str) -> np.ndarray:
+    """Photograph as RGB, (H, W, 3) uint8, turned the way its EXIF orientation says."""
+    with Image.open(path) as image:
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+def read_labels(path: Path | str) -> np.ndarray:
+    """Label map (H, W) uint8. Raises ValueError for any other kind of array or picture."""
+    path = Path(path)
+    if path.suffix == ".npy":
+        labels = np.load(path, allow_pickle=False)
+    else:
+        with Image.open(path) as image:
+            if image.mode not in ("P", "L"):
+                raise ValueError(f"picture mode is {image.mode}, needs 8-bit palette or gray")
+            labels = np.asarray(image)
+    if labels.dtype != np.uint8 or labels.ndim != 2:
+        raise ValueError(f"array is {labels.dtype} {labels.shape}, needs uint8 (height, width)")
+    return labels
+
+
+def write_labels(path: Path, labels: np.ndarray, palette: np.ndarray) -> None:
+    """Label map (H, W) uint8 as an indexed PNG with the colours of `palette` (256, 3) uint8."""
+    image = Image.fromarray(labels, mode="L")
+    image.putpalette(palette.tobytes())
+    image.save(path, optimize=True)
+
+
+def write_listing(folder: Path, splits: Mapping[str, list[str]], names: Mapping[int, str]) -> None:
+    """The id files of the splits and `classes.txt`."""
+    for split, ids in splits.items():
+        (folder / f"{split}_id.txt").write_text("".join(f"{sample}\n" for sample in ids))
+    (folder / "classes.txt").write_text("".join(f"{i}: {names[i]}\n" for i in sorted(names)))
+
+
+def _names(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _find(present: set[str], folder: Path, sample: str, suffixes: tuple[str, ...]) -> Path | None:
+    return next((folder / (sample + s) for s in suffixes if sample + s in present), None)

@@ -1,0 +1,127 @@
+"""Schema of the sections `tree`, `data` and `draw_people` of `params.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from preprocessing_stage.class_tree import ClassTree, tree_problems
+
+PARAMS_FILE = Path("params.yaml")
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class ParamsError(ValueError):
+    """Everything that is wrong with a params file, one problem a line."""
+
+    def __init__(self, path: Path, problems: list[str]) -> None:
+        self.problems = problems
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        super().__init__("\n  ".join([f"{path}: {count}", *problems]))
+
+
+class Section(BaseModel):
+    """A part of the params: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataParams(Section):
+    folder: str = Field(min_length=1)
+    """Data set in the Pascal-Part layout."""
+    longest_side: int = Field(ge=32, le=2048)
+    """Pixels; larger samples are scaled down to it when packed, smaller ones stay."""
+    near_gray_chroma: int = Field(ge=1, le=255)
+    """A photograph is near gray if max(R, G, B) - min(R, G, B) stays below this in 99 % of it."""
+
+
+class DrawPeopleParams(Section):
+    seed: int = Field(ge=0)
+    train: int = Field(ge=2)
+    """Number of training samples."""
+    val: int = Field(ge=1)
+    """Number of validation samples."""
+    size: int = Field(ge=32, le=1024)
+    """Height and width of a sample in pixels."""
+
+
+def _check_tree(section: Any) -> Any:
+    if problems := tree_problems(section):
+        raise ValueError("\n".join(problems))
+    return section
+
+
+class PreprocessingParams(Section):
+    tree: Annotated[Any, AfterValidator(_check_tree)]
+    data: DataParams
+    draw_people: DrawPeopleParams
+
+    @property
+    def class_tree(self) -> ClassTree:
+        return ClassTree(self.tree)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Sections of a params file, read as YAML 1.2 like DVC does (`1e-3` is a number).
+
+    Raises ParamsError if there is no such file, or if it is no mapping or no YAML.
+    """
+    try:
+        sections = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise ParamsError(path, [str(error)]) from error
+    if not isinstance(sections, dict):
+        raise ParamsError(path, ["needs sections at its top level: tree, data, train, ..."])
+    return sections
+
+
+def validate(model: type[Model], values: Any, prefix: str = "") -> tuple[Model | None, list[str]]:
+    """`values` as a `model`, or None and every problem as `<key>: <what>, got <value>`."""
+    try:
+        return model.model_validate(values), []
+    except ValidationError as error:
+        problems = []
+        for item in error.errors():
+            key = ".".join([prefix, *map(str, item["loc"])] if prefix else map(str, item["loc"]))
+            if item["type"] == "missing":
+                problems.append(f"{key}: is missing")
+            elif item["type"] == "extra_forbidden":
+                known = ", ".join(_fields_at(model, item["loc"][:-1]))
+                problems.append(f"{key}: is unknown; known here: {known}")
+            elif item["loc"] == ("tree",):
+                problems.extend(str(item["ctx"]["error"]).splitlines())
+            else:
+                problems.append(f"{key}: {item['msg']}, got {item['input']!r}")
+        return None, problems
+
+
+def load_params(path: Path = PARAMS_FILE) -> PreprocessingParams:
+    """The params of the preprocessing stage. Raises ParamsError with all problems."""
+    sections = read_yaml(path)
+    params, problems = preprocessing_problems(sections)
+    if params is None:
+        raise ParamsError(path, problems)
+    return params
+
+
+def preprocessing_problems(
+    sections: Mapping[str, Any],
+) -> tuple[PreprocessingParams | None, list[str]]:
+    """The params of this stage out of all sections, or None and all problems."""
+    own = {key: sections[key] for key in PreprocessingParams.model_fields if key in sections}
+    return validate(PreprocessingParams, own)
+
+
+def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    for key in location:
+        below = model.model_fields[str(key)].annotation
+        if not (isinstance(below, type) and issubclass(below, BaseModel)):
+            return []
+        model = below
+    return sorted(model.model_fields)
