@@ -1,0 +1,162 @@
+"""Integrity of a data set: every problem of a folder at once, before anything is trained."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from preprocessing_stage.class_tree import BACKGROUND, IGNORE, ClassTree
+from preprocessing_stage.dataset_folder import (
+    IMAGE_SUFFIXES,
+    LABEL_SUFFIXES,
+    SPLITS,
+    DatasetFolder,
+    read_image,
+    read_labels,
+)
+
+Result = TypeVar("Result")
+
+_ID = re.compile(r"[^/\\\0]+")
+_SHOWN = 20
+
+
+class DatasetError(ValueError):
+    """Everything that is wrong with a data set, one problem a line."""
+
+    def __init__(self, folder: DatasetFolder, problems: list[str]) -> None:
+        self.problems = problems
+        shown = problems[:_SHOWN]
+        if len(problems) > _SHOWN:
+            shown.append(f"... and {len(problems) - _SHOWN} more")
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        super().__init__("\n  ".join([f"data set {folder.path}: {count}", *shown]))
+
+
+def listing_problems(folder: DatasetFolder, tree: ClassTree) -> list[str]:
+    """Problems that show without opening a photograph: lists, missing files, class names."""
+    if not folder.path.is_dir():
+        return [f"{folder.path}: no such folder; set data.folder in params.yaml"]
+    problems = _class_problems(folder, tree)
+    split_of: dict[str, str] = {}
+    for split in SPLITS:
+        try:
+            ids = folder.ids(split)
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(f"{split}_id.txt: {error}; needs one id a line")
+            continue
+        if not ids:
+            problems.append(f"{split}_id.txt: is empty; needs one id a line")
+        problems += [
+            f"{split}_id.txt: {sample!r} stands there {count} times; keep one"
+            for sample, count in Counter(ids).items()
+            if count > 1
+        ]
+        for sample in dict.fromkeys(ids):
+            problems += _sample_problems(folder, split, sample)
+            if sample in split_of:
+                problems.append(f"{sample!r} is in train_id.txt and in val_id.txt; keep one")
+            split_of[sample] = split
+    return problems
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A photograph and its label map, found to fit each other and the tree."""
+
+    id: str
+    image: np.ndarray
+    """(H, W, 3) uint8, RGB."""
+    labels: np.ndarray
+    """(H, W) uint8."""
+
+
+def read_pair(folder: DatasetFolder, sample: str, tree: ClassTree) -> Pair | str:
+    """A listed sample at its own size, or what is wrong with its files."""
+    image_path, label_path = folder.image_path(sample), folder.label_path(sample)
+    assert image_path is not None and label_path is not None, "listing_problems comes first"
+    unreadable = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+    try:
+        image = read_image(image_path)
+    except unreadable as error:
+        return f"JPEGImages/{image_path.name}: {error}; replace the file"
+    try:
+        labels = read_labels(label_path)
+    except unreadable as error:
+        return f"gt_masks/{label_path.name}: {error}; replace the file"
+    if image.shape[:2] != labels.shape:
+        return (
+            f"{sample}: image is {image.shape[1]} x {image.shape[0]}, label map "
+            f"{labels.shape[1]} x {labels.shape[0]}; make their sizes equal"
+        )
+    unknown = set(np.unique(labels).tolist()) - set(tree.ids(tree.root.name)) - {IGNORE}
+    if unknown:
+        return (
+            f"gt_masks/{label_path.name}: has ids {sorted(unknown)} that are not in the tree; "
+            "add them there or label these pixels 255"
+        )
+    return Pair(sample, image, labels)
+
+
+def read_pairs(
+    folder: DatasetFolder,
+    ids: list[str],
+    tree: ClassTree,
+    prepare: Callable[[Pair], Result],
+) -> Iterator[Result | str]:
+    """`prepare` of each sample, or what is wrong with it, in the order of `ids`; on all cores."""
+
+    def read(sample: str) -> Result | str:
+        pair = read_pair(folder, sample, tree)
+        return pair if isinstance(pair, str) else prepare(pair)
+
+    workers = os.cpu_count() or 1
+    step = 16 * workers  # bounds what is read ahead, so memory does not grow with the data set
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(ids), step):
+            yield from pool.map(read, ids[start : start + step])
+
+
+def _sample_problems(folder: DatasetFolder, split: str, sample: str) -> list[str]:
+    if not _ID.fullmatch(sample) or sample in (".", ".."):
+        return [f"{split}_id.txt: {sample!r} is no id; needs a file name without its ending"]
+    problems = []
+    for kind, found, suffixes in (
+        ("JPEGImages", folder.image_path(sample), IMAGE_SUFFIXES),
+        ("gt_masks", folder.label_path(sample), LABEL_SUFFIXES),
+    ):
+        if found is None:
+            problems.append(
+                f"{kind}/{sample}: no file with one of the endings {' '.join(suffixes)}; "
+                f"add it or take {sample!r} out of {split}_id.txt"
+            )
+        elif not found.resolve().is_relative_to(folder.path.resolve()):
+            problems.append(f"{kind}/{found.name}: leads out of the data set folder")
+    return problems
+
+
+def _class_problems(folder: DatasetFolder, tree: ClassTree) -> list[str]:
+    try:
+        names = folder.class_names()
+    except (OSError, ValueError) as error:
+        return [f"classes.txt: {error}; needs one `<id>: <name>` a line"]
+    wanted = {leaf.id: leaf.name for leaf in tree.leaves}
+    problems = [
+        f"classes.txt: id {i} is {names.get(i, 'absent')!r}, in the tree {name!r}; make them agree"
+        for i, name in wanted.items()
+        # Whatever is no class of the task may be called `bg`, `background`, `none`, ...
+        if i is not None and i != BACKGROUND and names.get(i) != name
+    ]
+    return problems + [
+        f"classes.txt: id {i} ({name!r}) is not in the tree; add it there or label it 255"
+        for i, name in names.items()
+        if i not in wanted
+    ]

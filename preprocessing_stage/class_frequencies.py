@@ -1,0 +1,124 @@
+"""How often each class occurs, per split and level: the source of the losses' class weights.
+
+Writes results/data/class_frequencies.csv and .png.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+
+from preprocessing_stage.class_tree import BACKGROUND, ClassTree
+from preprocessing_stage.dataset_folder import SPLITS
+from preprocessing_stage.packed_samples import SampleRow, sample_rows
+from preprocessing_stage.palette import class_colours
+from preprocessing_stage.params import load_params
+from preprocessing_stage.statistics import STATISTICS
+
+
+@dataclass(frozen=True)
+class Frequency:
+    """How often a class occurs in a split; shares lie in 0..1."""
+
+    split: str
+    level: int
+    name: str
+    pixels: int
+    pixel_share: float
+    """Of all pixels that are not ignored."""
+    images: int
+    """Images with at least one pixel of the class."""
+    image_share: float
+
+
+def class_frequencies(rows: Iterable[SampleRow], tree: ClassTree) -> list[Frequency]:
+    """Frequencies of every class at every level, background first, at the originals' size."""
+    table = []
+    rows = list(rows)
+    for split in SPLITS:
+        counts = np.array(
+            [
+                [row.pixels[leaf.id] for leaf in tree.leaves if leaf.id is not None]
+                for row in rows
+                if row.split == split
+            ]
+        )
+        total = int(counts.sum())
+        background = [leaf for leaf in tree.leaves if leaf.id == BACKGROUND]
+        for level in range(tree.depth):
+            for node in [*background, *tree.level(level)]:
+                own = [i for i, leaf in enumerate(tree.leaves) if leaf in node.leaves()]
+                pixels = counts[:, own].sum(axis=1)
+                images = int((pixels > 0).sum())
+                table.append(
+                    Frequency(
+                        split,
+                        level,
+                        node.name,
+                        int(pixels.sum()),
+                        round(int(pixels.sum()) / total, 6),
+                        images,
+                        round(images / len(counts), 6),
+                    )
+                )
+    return table
+
+
+def plot(table: list[Frequency], tree: ClassTree, path: Path) -> None:
+    """Share of pixels (log scale) and of images, a panel a level, both splits side by side."""
+    figure, axes = plt.subplots(2, tree.depth, figsize=(4 * tree.depth, 6), squeeze=False)
+    colours = class_colours(tree)
+    for level in range(tree.depth):
+        names = [node.name for node in tree.level(level)]
+        for column, (value, title) in enumerate(
+            [("pixel_share", "share of pixels"), ("image_share", "share of images")]
+        ):
+            axis = axes[column, level]
+            for offset, (split, hatch) in enumerate(zip(SPLITS, (None, "////"), strict=True)):
+                shares = [
+                    getattr(row, value)
+                    for row in table
+                    if row.split == split and row.level == level and row.name in names
+                ]
+                axis.barh(
+                    np.arange(len(names)) + 0.4 * offset,
+                    shares,
+                    0.38,
+                    color=[np.array(colours[name]) / 255 for name in names],
+                    hatch=hatch,
+                    edgecolor="white",
+                    label=split,
+                )
+            axis.set_yticks(np.arange(len(names)) + 0.2, names)
+            axis.invert_yaxis()
+            axis.set_title(f"level {level}: {title}", fontsize=10)
+            axis.grid(axis="x", alpha=0.3)
+            axis.spines[["top", "right"]].set_visible(False)
+            if value == "image_share":
+                axis.set_xlim(0, 1)
+    axes[0, 0].legend(frameon=False, fontsize=9)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def main() -> None:
+    matplotlib.use("Agg")
+    tree = load_params().class_tree
+    table = class_frequencies(sample_rows(), tree)
+    STATISTICS.mkdir(parents=True, exist_ok=True)
+    with (STATISTICS / "class_frequencies.csv").open("w", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow([field.name for field in fields(Frequency)])
+        rows.writerows(asdict(row).values() for row in table)
+    plot(table, tree, STATISTICS / "class_frequencies.png")
+
+
+if __name__ == "__main__":
+    main()

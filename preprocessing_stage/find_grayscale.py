@@ -1,0 +1,60 @@
+"""Find gray photographs: they lack the colours that experts learn to lean on.
+
+Writes results/data/grayscale.csv (a line a gray sample) and grayscale.json (their shares).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+
+from preprocessing_stage.dataset_folder import SPLITS
+from preprocessing_stage.packed_samples import SampleRow, sample_rows
+from preprocessing_stage.params import load_params
+from preprocessing_stage.statistics import STATISTICS
+
+
+def gray_kind(row: SampleRow, near_gray_chroma: int) -> str | None:
+    """`exact` (R = G = B everywhere), `near` (99 % of the pixels below the threshold) or None."""
+    if row.chroma_max == 0:
+        return "exact"
+    return "near" if row.chroma_p99 < near_gray_chroma else None
+
+
+def find_grayscale(
+    rows: Iterable[SampleRow], near_gray_chroma: int
+) -> tuple[list[tuple[str, str, str, int]], dict[str, dict[str, float]]]:
+    """Gray samples as (split, id, kind, chroma_p99), and per split the share of each kind."""
+    rows = list(rows)
+    found = [
+        (row.split, row.id, kind, row.chroma_p99)
+        for row in rows
+        if (kind := gray_kind(row, near_gray_chroma))
+    ]
+    shares = {
+        split: {
+            kind: round(
+                sum(s == split and k == kind for s, _, k, _ in found)
+                / max(1, sum(row.split == split for row in rows)),
+                6,
+            )
+            for kind in ("exact", "near")
+        }
+        for split in SPLITS
+    }
+    return found, shares
+
+
+def main() -> None:
+    found, shares = find_grayscale(sample_rows(), load_params().data.near_gray_chroma)
+    STATISTICS.mkdir(parents=True, exist_ok=True)
+    with (STATISTICS / "grayscale.csv").open("w", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["split", "id", "kind", "chroma_p99"])
+        rows.writerows(found)
+    (STATISTICS / "grayscale.json").write_text(json.dumps(shares, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Check every sample and pack it once into flat uint8 files that all experts map into memory.
+
+Writes data/packed/<split>.images.bin and <split>.labels.bin (the samples one after another,
+row by row) and samples.csv (a line a sample: packed size, own size, pixels of each leaf id,
+chroma). One pass over each file; memory does not grow with the number of samples.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from preprocessing_stage.check_dataset import DatasetError, Pair, listing_problems, read_pairs
+from preprocessing_stage.class_tree import ClassTree
+from preprocessing_stage.dataset_folder import SPLITS, DatasetFolder
+from preprocessing_stage.packed_samples import PACKED
+from preprocessing_stage.params import load_params
+from preprocessing_stage.shrink import shrink, shrunken_size
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A packed sample and what the statistics need to know about its original."""
+
+    id: str
+    image: np.ndarray
+    """(h, w, 3) uint8, longest side at most `longest_side`."""
+    labels: np.ndarray
+    """(h, w) uint8."""
+    own_size: tuple[int, int]
+    """Height and width of the original in pixels."""
+    pixels: np.ndarray
+    """(256,) int64: pixels of each label in the original."""
+    chroma: tuple[int, int]
+    """Maximum and 99th percentile of max(R, G, B) - min(R, G, B) over the original."""
+
+
+def prepare(pair: Pair, longest_side: int) -> Sample:
+    """Scale a pair down and count what the statistics need."""
+    height, width = shrunken_size(pair.labels.shape, longest_side)
+    chroma = np.bincount((pair.image.max(axis=2) - pair.image.min(axis=2)).ravel(), minlength=256)
+    return Sample(
+        id=pair.id,
+        image=shrink(pair.image, longest_side),
+        labels=np.asarray(
+            Image.fromarray(pair.labels).resize((width, height), Image.Resampling.NEAREST)
+        ),
+        own_size=pair.labels.shape,
+        pixels=np.bincount(pair.labels.ravel(), minlength=256),
+        chroma=(
+            int(np.flatnonzero(chroma)[-1]),
+            int(np.searchsorted(chroma.cumsum(), 0.99 * pair.labels.size)),
+        ),
+    )
+
+
+def pack(folder: DatasetFolder, tree: ClassTree, longest_side: int, out: Path) -> None:
+    """Pack both splits into the new folder `out`. Raises DatasetError with all problems."""
+    if problems := listing_problems(folder, tree):
+        raise DatasetError(folder, problems)
+    part = out.with_name(out.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    ids = [leaf.id for leaf in tree.leaves]
+    with (part / "samples.csv").open("w", newline="") as table:
+        rows = csv.writer(table)
+        rows.writerow(
+            ["split", "id", "height", "width", "own_height", "own_width"]
+            + ["chroma_max", "chroma_p99"]
+            + [f"pixels_{i}" for i in ids]
+        )
+        for split in SPLITS:
+            names = folder.ids(split)
+            pairs = read_pairs(folder, names, tree, lambda pair: prepare(pair, longest_side))
+            progress = tqdm(pairs, f"packing {split}", len(names), unit="sample")
+            with (
+                (part / f"{split}.images.bin").open("wb") as images,
+                (part / f"{split}.labels.bin").open("wb") as labels,
+            ):
+                for sample in progress:
+                    if isinstance(sample, str):
+                        problems.append(sample)
+                        continue
+                    images.write(sample.image.tobytes())
+                    labels.write(sample.labels.tobytes())
+                    rows.writerow(
+                        [split, sample.id, *sample.labels.shape, *sample.own_size, *sample.chroma]
+                        + [int(sample.pixels[i]) for i in ids]
+                    )
+    if problems:
+        shutil.rmtree(part)
+        raise DatasetError(folder, problems)
+    shutil.rmtree(out, ignore_errors=True)
+    part.rename(out)
+
+
+def main() -> None:
+    params = load_params()
+    folder = DatasetFolder(params.data.folder)
+    try:
+        pack(folder, params.class_tree, params.data.longest_side, PACKED)
+    except DatasetError as error:
+        raise SystemExit(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""The packed samples as training and statistics read them."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+PACKED = Path("data/packed")
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    """A line of samples.csv."""
+
+    split: str
+    id: str
+    size: tuple[int, int]
+    """Height and width as packed."""
+    own_size: tuple[int, int]
+    pixels: dict[int, int]
+    """Leaf id -> pixels in the original label map."""
+    chroma_max: int
+    chroma_p99: int
+
+
+def sample_rows(packed: Path = PACKED) -> list[SampleRow]:
+    """All samples in the order in which they were packed."""
+    with (packed / "samples.csv").open(newline="") as table:
+        return [
+            SampleRow(
+                split=row["split"],
+                id=row["id"],
+                size=(int(row["height"]), int(row["width"])),
+                own_size=(int(row["own_height"]), int(row["own_width"])),
+                pixels={
+                    int(key.removeprefix("pixels_")): int(value)
+                    for key, value in row.items()
+                    if key.startswith("pixels_")
+                },
+                chroma_max=int(row["chroma_max"]),
+                chroma_p99=int(row["chroma_p99"]),
+            )
+            for row in csv.DictReader(table)
+        ]
+
+
+class PackedSplit:
+    """Images and label maps of one split, mapped into memory; indexed like its `rows`."""
+
+    def __init__(self, split: str, packed: Path = PACKED) -> None:
+        """Raises ValueError if the packed files do not have the size that samples.csv tells."""
+        self.rows = [row for row in sample_rows(packed) if row.split == split]
+        areas = [height * width for height, width in (row.size for row in self.rows)]
+        self._starts = np.concatenate([[0], np.cumsum(areas, dtype=np.int64)])
+        self._images = self._open(packed / f"{split}.images.bin", 3)
+        self._labels = self._open(packed / f"{split}.labels.bin", 1)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def image(self, index: int) -> np.ndarray:
+        """(h, w, 3) uint8, read-only."""
+        return self._images[self._slice(index)].reshape(*self.rows[index].size, 3)
+
+    def labels(self, index: int) -> np.ndarray:
+        """(h, w) uint8, read-only."""
+        return self._labels[self._slice(index)].reshape(self.rows[index].size)
+
+    def _slice(self, index: int) -> slice:
+        return slice(int(self._starts[index]), int(self._starts[index + 1]))
+
+    def _open(self, path: Path, channels: int) -> np.ndarray:
+        expected = int(self._starts[-1]) * channels
+        if path.stat().st_size != expected:
+            raise ValueError(
+                f"{path}: has {path.stat().st_size} bytes instead of {expected}; "
+                "pack again with `dvc repro -f pack_samples`"
+            )
+        array = np.memmap(path, np.uint8, "r")
+        return array.reshape(-1, channels) if channels > 1 else array
