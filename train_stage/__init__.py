@@ -1,0 +1,1 @@
+"""Second stage: one expert per inner node of the class tree, each trained on its region alone."""

@@ -1,0 +1,153 @@
+"""The expert: a UNet that splits one region of an image into its children.
+
+Layer norm at the output of every block, dropout in the encoder, an optional max-pool at the
+start, since below the root most of the input is zero.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from train_stage.params import ModelParams
+
+# Mean and standard deviation of ImageNet's photographs in 0..1, the usual normalisation.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+class Expert(nn.Module):
+    """Image and region in, logits of the region's children out.
+
+    Normalises, then zeroes whatever lies outside the region: a pixel that the expert must not
+    see is the mean colour. Training, chain and export all zero here and nowhere else.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, params: ModelParams, children: int) -> None:
+        super().__init__()
+        encoder = Encoder(params) if params.encoder == "unet" else TimmEncoder(params)
+        self.encoder = encoder
+        self.decoder = Decoder(encoder.channels, params)
+        self.head = nn.Conv2d(self.decoder.channels[0], children, 1)
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, image: Tensor, region: Tensor) -> Tensor:
+        """Logits (B, children, S, S) float32.
+
+        image: (B, 3, S, S) float in 0..1; S divisible by the model's stride.
+        region: (B, 1, S, S), 1 inside, 0 outside.
+        """
+        x = (image - self.mean) / self.std * region
+        x = x.contiguous(memory_format=torch.channels_last)
+        x = self.head(self.decoder(self.encoder(x)))
+        return F.interpolate(x.float(), size=image.shape[-2:], mode="bilinear")
+
+    def stochastic_encoder(self) -> None:
+        """Put the encoder into evaluation mode but for its dropout.
+
+        Each pass is then another member of the ensemble that dropout trains (Gal and Ghahramani
+        2016, "Dropout as a Bayesian Approximation", section 3).
+        """
+        self.encoder.eval()
+        self.encoder.dropout.train()
+
+
+class Encoder(nn.Module):
+    """Features at `depth` scales, finest first; each scale halves the one before."""
+
+    def __init__(self, params: ModelParams) -> None:
+        super().__init__()
+        self.channels = [
+            min(params.base_channels * 2**scale, params.max_channels)
+            for scale in range(params.depth)
+        ]
+        stride = params.stem_stride
+        # Windows of twice the stride overlap, so that no edge falls between two of them.
+        kernel, padding = (3, 1) if stride == 1 else (2 * stride, stride // 2)
+        self.stem = nn.Conv2d(3, self.channels[0], kernel, stride, padding)
+        self.initial_pool = nn.MaxPool2d(params.initial_pool)
+        before = [self.channels[0], *self.channels]
+        self.blocks = nn.ModuleList(
+            Block(before[scale], self.channels[scale], params.norm) for scale in range(params.depth)
+        )
+        self.dropout = nn.Dropout2d(params.dropout)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, S, S) -> per scale (B, channels[scale], S / stride, S / stride)."""
+        x = self.initial_pool(self.stem(x))
+        features = []
+        for scale, block in enumerate(self.blocks):
+            if scale:
+                x = F.max_pool2d(x, 2)
+            x = self.dropout(block(x))
+            features.append(x)
+        return features
+
+
+class TimmEncoder(nn.Module):
+    """Features of a timm model, strides 2 to 32, in place of the method's own encoder."""
+
+    def __init__(self, params: ModelParams) -> None:
+        super().__init__()
+        self.net: Any = timm.create_model(params.encoder, features_only=True)
+        self.channels: list[int] = self.net.feature_info.channels()
+        self.dropout = nn.Dropout2d(params.dropout)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, S, S) -> per scale (B, channels[scale], S / stride, S / stride)."""
+        return [self.dropout(features) for features in self.net(x)]
+
+
+class Decoder(nn.Module):
+    """Back to the finest scale: upsample, concatenate the encoder's features, one block."""
+
+    def __init__(self, encoder: list[int], params: ModelParams) -> None:
+        """encoder: channels of the features, finest scale first."""
+        super().__init__()
+        self.channels = [max(fine, params.base_channels) for fine in encoder[:-1]]
+        pairs = zip(pairwise([*self.channels, encoder[-1]]), encoder, strict=False)
+        self.narrow, self.blocks = nn.ModuleList(), nn.ModuleList()
+        for (fine, coarse), skipped in pairs:
+            self.narrow.append(nn.Conv2d(coarse, fine, 1))
+            self.blocks.append(Block(fine + skipped, fine, params.norm))
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Features of all scales -> (B, channels[0], h, w) at the finest scale."""
+        x = features[-1]
+        for scale in reversed(range(len(self.blocks))):
+            x = F.interpolate(self.narrow[scale](x), scale_factor=2, mode="nearest")
+            x = self.blocks[scale](torch.cat([x, features[scale]], dim=1))
+        return x
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions around a residual connection, normalised at the output."""
+
+    def __init__(self, inputs: int, outputs: int, norm: str) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.second = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        self.norm = LayerNorm2d(outputs) if norm == "layer" else nn.GroupNorm(8, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, h, w) -> (B, outputs, h, w)."""
+        return F.relu(self.norm(self.second(F.relu(self.first(x))) + self.shortcut(x)))
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """Layer norm over the channels of each pixel of (B, C, h, w): zeroed surroundings of a
+    region do not change its statistics."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

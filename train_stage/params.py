@@ -1,0 +1,196 @@
+"""Schema of the sections `train`, `experts` and `machine` of `params.yaml`.
+
+`train` holds for every expert; `experts.<name>` overrides single keys of it for one expert.
+`machine` says where to run and never changes what comes out, so no stage depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from preprocessing_stage.class_tree import ClassTree, tree_problems
+from preprocessing_stage.params import (
+    PARAMS_FILE,
+    ParamsError,
+    Section,
+    read_yaml,
+    validate,
+)
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Jitter = Annotated[float, Field(ge=0, lt=1)]
+
+
+class ModelParams(Section):
+    """What `train_stage.model.Expert` is built from; stored beside its weights."""
+
+    encoder: str = Field(pattern=r"^[a-z0-9_]+$")
+    """unet: the method's own. Any other: the name of a timm model, whose channels and scales then
+    stand instead of these; the decoder is at least base_channels wide."""
+    base_channels: int = Field(ge=4, le=256)
+    """Channels at the finest scale; they double at each coarser one, up to max_channels."""
+    max_channels: int = Field(ge=4, le=2048)
+    depth: int = Field(ge=2, le=7)
+    """Number of scales."""
+    stem_stride: Literal[1, 2, 4]
+    """Stride of the first convolution."""
+    initial_pool: Literal[1, 2, 4]
+    """Max-pooling after the first convolution, 1 = none."""
+    norm: Literal["layer", "group"]
+    """layer: over the channels of each pixel. group: over space and 8 groups of channels."""
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    """Share of the encoder's channels that are dropped in training."""
+
+    @model_validator(mode="after")
+    def _timm_has_its_own_scales(self) -> ModelParams:
+        own = (self.depth, self.stem_stride, self.initial_pool)
+        if self.encoder != "unet" and own != (5, 2, 1):
+            raise ValueError(
+                f"encoder {self.encoder} has 5 scales from stride 2 on; set depth 5, "
+                f"stem_stride 2, initial_pool 1 instead of {own}"
+            )
+        return self
+
+    @property
+    def stride(self) -> int:
+        """Input pixels per cell at the coarsest scale."""
+        return self.stem_stride * self.initial_pool * 2 ** (self.depth - 1)
+
+
+class LossParams(Section):
+    dice_weight: float = Field(ge=0)
+    """Weight of soft Dice beside cross-entropy."""
+    class_weight_damping: Probability
+    """Exponent d in weight = frequency ** -d: 0 = all classes alike, 1 = inverse frequency."""
+
+
+class AugmentationParams(Section):
+    flip: Probability
+    smallest_crop: Annotated[float, Field(gt=0, le=1)]
+    """Smallest side of a random crop as a share of the box; the largest is 1.1."""
+    aspect: Jitter
+    """Largest relative change of the aspect ratio."""
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    """Largest angle in degrees."""
+    brightness: Jitter
+    contrast: Jitter
+    saturation: Jitter
+
+
+class ExpertParams(Section):
+    """All that determines the training of one expert."""
+
+    seed: int = Field(ge=0)
+    input_size: int = Field(ge=16, le=2048)
+    """Side in pixels of the square that the expert sees."""
+    box_margin: Annotated[float, Field(ge=0, le=1)]
+    """Margin around the region's box as a share of its longer side."""
+    gray: Literal["keep", "drop", "match"]
+    """Gray photographs: train on them, leave them out, or also turn as large a share gray."""
+    model: ModelParams
+    encoder_weights: str | None
+    """Start of a timm encoder: package (from a Python package), hub (timm downloads them), or a
+    file with a state dict of the timm model; null starts at random."""
+    loss: LossParams
+    augmentation: AugmentationParams
+    batch_size: PositiveInt
+    epochs: PositiveInt
+    """Passes over the samples that contain the region."""
+    learning_rate: float = Field(gt=0)
+    """Peak of the one-cycle schedule."""
+    decoder_epochs: int = Field(ge=0)
+    """Second phase: the decoder alone, encoder frozen with its dropout on."""
+    decoder_learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    gradient_clip: float = Field(gt=0)
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    precision: Literal["auto", "32-true", "bf16-mixed"]
+    """auto: bf16 where a short measurement finds it at least 1.5 times as fast."""
+    examples_every: PositiveInt
+    """Epochs between two sheets of validation examples in TensorBoard."""
+
+    @model_validator(mode="after")
+    def _input_fits_model(self) -> ExpertParams:
+        if self.input_size % self.model.stride:
+            raise ValueError(
+                f"input_size {self.input_size} is no multiple of {self.model.stride} = "
+                "stem_stride x initial_pool x 2 ** (depth - 1)"
+            )
+        if self.encoder_weights is not None and self.model.encoder == "unet":
+            raise ValueError("encoder_weights needs a timm encoder, set it to null for unet")
+        return self
+
+
+class MachineParams(Section):
+    devices: PositiveInt
+    """Devices a process group trains on; GPUs if there are any, else processes on the CPU."""
+    loader_workers: int = Field(ge=0)
+    """Processes that prepare samples; 0 = the training process itself, best without a GPU."""
+
+
+class TrainParams(Section):
+    experts: dict[str, ExpertParams]
+    machine: MachineParams
+
+
+def load_params(path: Path = PARAMS_FILE) -> TrainParams:
+    """The params of the train stage, overrides merged. Raises ParamsError with all problems."""
+    params, problems = train_problems(read_yaml(path))
+    if params is None:
+        raise ParamsError(path, problems)
+    return params
+
+
+def train_problems(sections: Mapping[str, Any]) -> tuple[TrainParams | None, list[str]]:
+    """The params of this stage out of all sections, or None and all problems."""
+    problems = [
+        f"{key}: is missing" for key in ("train", "experts", "machine") if key not in sections
+    ]
+    if problems:
+        return None, problems
+    machine, problems = validate(MachineParams, sections["machine"], "machine")
+    shared, own = sections["train"], sections["experts"]
+    if not isinstance(shared, Mapping) or not isinstance(own, Mapping):
+        return None, [*problems, "train, experts: need keys and values"]
+    if not tree_problems(sections.get("tree")):
+        wanted = ClassTree(sections["tree"]).experts
+        problems += [
+            f"experts.{name}: is missing, the tree has it" for name in wanted if name not in own
+        ]
+        problems += [
+            f"experts.{name}: no inner node of the tree has this name; they are {', '.join(wanted)}"
+            for name in own
+            if name not in wanted
+        ]
+    _, shared_problems = validate(ExpertParams, shared, "train")
+    problems += shared_problems
+    experts = {}
+    for name, overrides in own.items():
+        if not isinstance(overrides or {}, Mapping):
+            problems.append(f"experts.{name}: needs keys and values, got {overrides!r}")
+            continue
+        merged = merge(shared, overrides or {})
+        experts[name], found = validate(ExpertParams, merged, f"experts.{name}")
+        inherited = {p.partition(":")[0].removeprefix("train.") for p in shared_problems}
+        problems += [
+            p
+            for p in found
+            if p.partition(":")[0].removeprefix(f"experts.{name}.") not in inherited
+        ]
+    if problems:
+        return None, problems
+    return TrainParams.model_validate({"experts": experts, "machine": machine}), []
+
+
+def merge(shared: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """`shared` with single keys, at any depth, replaced by `overrides`."""
+    merged = dict(shared)
+    for key, value in overrides.items():
+        below = shared.get(key)
+        both = isinstance(value, Mapping) and isinstance(below, Mapping)
+        merged[key] = merge(below, value) if both else value  # type: ignore[arg-type]
+    return merged

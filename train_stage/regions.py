@@ -1,0 +1,71 @@
+"""What an expert looks at: the box around its region, scaled to a square, and back again.
+
+Coordinates are pixels with (0, 0) at the outer corner of the first one, so an image of width
+w spans 0..w. A frame is a (2, 3) float32 matrix that takes the square [-1, 1] x [-1, 1], x
+first, to such coordinates: where the expert's input lies in the image.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import masks_to_boxes
+
+LARGEST_ASPECT = 2.0
+"""Boxes more oblong than this are widened: squeezed limbs are hard to tell apart."""
+
+
+def whole_image(height: int, width: int) -> Tensor:
+    """Box (4,) float32, left top right bottom, of the whole image: the root expert's."""
+    return torch.tensor([0.0, 0.0, width, height])
+
+
+def region_box(region: Tensor, margin: float) -> Tensor:
+    """Box (4,) float32, left top right bottom, around a non-empty region.
+
+    region: (h, w) bool. margin: share of the longer side that is added on each side. The box
+    may reach over the image's edge; what lies there counts as outside the region.
+    """
+    left, top, right, bottom = masks_to_boxes(region[None])[0].float().unbind()
+    width, height = right - left + 1, bottom - top + 1
+    longer = torch.maximum(width, height)
+    pad = margin * longer
+    half_width = torch.maximum(width, longer / LARGEST_ASPECT) / 2 + pad
+    half_height = torch.maximum(height, longer / LARGEST_ASPECT) / 2 + pad
+    x, y = (left + right + 1) / 2, (top + bottom + 1) / 2
+    return torch.stack([x - half_width, y - half_height, x + half_width, y + half_height])
+
+
+def box_frame(box: Tensor) -> Tensor:
+    """The upright frame (2, 3) that covers a box (4,)."""
+    left, top, right, bottom = box.unbind()
+    zero = torch.zeros_like(left)
+    return torch.stack(
+        [
+            torch.stack([(right - left) / 2, zero, (left + right) / 2]),
+            torch.stack([zero, (bottom - top) / 2, (top + bottom) / 2]),
+        ]
+    )
+
+
+def warp(image: Tensor, frame: Tensor, size: int, mode: str = "bilinear") -> Tensor:
+    """What lies under a frame: (C, h, w) float -> (C, size, size); zero outside the image."""
+    height, width = image.shape[-2:]
+    theta = frame * torch.tensor([[2 / width], [2 / height]])
+    theta = theta - torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+    grid = F.affine_grid(theta[None], [1, 1, size, size], align_corners=False)
+    return F.grid_sample(image[None], grid, mode, "zeros", align_corners=False)[0]
+
+
+def unwarp(values: Tensor, frame: Tensor, height: int, width: int) -> Tensor:
+    """Back into the image: (C, S, S) float -> (C, height, width), bilinear.
+
+    Pixels outside the frame get the value of its nearest border; they belong to no region.
+    """
+    bottom = torch.tensor([[0.0, 0.0, 1.0]])
+    inverse = torch.linalg.inv(torch.cat([frame, bottom]))
+    pixels = torch.tensor([[width / 2, 0, width / 2], [0, height / 2, height / 2], [0, 0, 1.0]])
+    theta = (inverse @ pixels)[:2]
+    grid = F.affine_grid(theta[None], [1, 1, height, width], align_corners=False)
+    return F.grid_sample(values[None], grid, "bilinear", "border", align_corners=False)[0]
