@@ -1,0 +1,1 @@
+"""Last stage: the experts chained into one segmenter, its figures and its pictures."""

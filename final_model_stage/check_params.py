@@ -1,0 +1,53 @@
+"""Check all of params.yaml, and the lists of the data set it names, before anything runs.
+
+`python -m final_model_stage.check_params [FILE]` prints every problem at once and fails if there
+is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from final_model_stage.params import final_problems
+from preprocessing_stage.check_dataset import DatasetError, listing_problems
+from preprocessing_stage.dataset_folder import DatasetFolder
+from preprocessing_stage.draw_people import OUT as DRAWN_PEOPLE
+from preprocessing_stage.params import PARAMS_FILE, ParamsError, preprocessing_problems, read_yaml
+from train_stage.params import train_problems
+
+
+def check_all(path: Path = PARAMS_FILE) -> None:
+    """Raises ParamsError with the problems of all sections, DatasetError with the data set's."""
+    sections = read_yaml(path)
+    known = ("tree", "data", "draw_people", "train", "experts", "machine", "final")
+    problems = [
+        f"{key}: is no section; they are {', '.join(known)}" for key in sections if key not in known
+    ]
+    preprocessing, found = preprocessing_problems(sections)
+    problems += found
+    problems += train_problems(sections)[1]
+    problems += final_problems(sections)[1]
+    if problems or preprocessing is None:
+        raise ParamsError(path, problems)
+    folder = DatasetFolder(preprocessing.data.folder)
+    # The pipeline itself makes the drawn people; any other data set has to be there.
+    if folder.path != DRAWN_PEOPLE and (
+        found := listing_problems(folder, preprocessing.class_tree)
+    ):
+        raise DatasetError(folder, found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", nargs="?", type=Path, default=PARAMS_FILE)
+    file = parser.parse_args().file
+    try:
+        check_all(file)
+    except (ParamsError, DatasetError) as error:
+        raise SystemExit(str(error)) from error
+    print(f"{file}: params are valid")
+
+
+if __name__ == "__main__":
+    main()

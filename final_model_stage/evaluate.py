@@ -1,0 +1,82 @@
+"""Run a segmenter over a split and count what it gets right, at each image's own size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from final_model_stage.segmenter import Conditionals, Segmenter
+from preprocessing_stage.check_dataset import DatasetError, Pair, read_pairs
+from preprocessing_stage.class_tree import ClassTree
+from preprocessing_stage.dataset_folder import DatasetFolder
+from train_stage.confusion import confusion_matrix
+
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    ids: list[str]
+    counts: np.ndarray
+    """(images, leaves, leaves) int64: truth x prediction in the order of `tree.leaves`."""
+    oracle_counts: dict[int, np.ndarray]
+    """Level k -> the same where the true regions of level k were given."""
+
+
+def evaluate(segmenter: Segmenter, folder: DatasetFolder, split: str) -> Evaluation:
+    """Confusion matrices of every image of a split; neither images nor label maps are changed.
+
+    Raises DatasetError for a sample that is broken or does not fit the tree.
+    """
+    tree = segmenter.tree
+    ids = folder.ids(split)
+    rows: list[np.ndarray] = []
+    oracle_rows: dict[int, list[np.ndarray]] = {k: [] for k in range(tree.depth - 1)}
+    with tqdm(total=len(ids), desc=f"evaluating {split}", unit="image") as progress:
+        for pairs in _batches(folder, ids, tree):
+            rows += _count(segmenter, pairs, None)
+            for level, some in oracle_rows.items():
+                some += _count(segmenter, pairs, level)
+            progress.update(len(pairs))
+    return Evaluation(ids, np.stack(rows), {k: np.stack(v) for k, v in oracle_rows.items()})
+
+
+def true_conditionals(labels: np.ndarray, tree: ClassTree, level: int) -> Conditionals:
+    """What perfect experts say down to `level`, from a label map (H, W) uint8."""
+    return {
+        name: torch.from_numpy(
+            np.stack([tree.child_of_id(name)[labels] == k for k in range(len(tree[name].children))])
+        ).float()
+        for name in tree.experts
+        if tree.level_of(name) < level
+    }
+
+
+def _count(segmenter: Segmenter, pairs: list[Pair], oracle_level: int | None) -> list[np.ndarray]:
+    tree = segmenter.tree
+    known = None
+    if oracle_level is not None:
+        known = [true_conditionals(pair.labels, tree, oracle_level) for pair in pairs]
+    index = tree.leaf_index_of_id()
+    predictions = segmenter.label([pair.image for pair in pairs], known)
+    return [
+        confusion_matrix(index[pair.labels], index[labels], len(tree.leaves))
+        for pair, (labels, _) in zip(pairs, predictions, strict=True)
+    ]
+
+
+def _batches(folder: DatasetFolder, ids: list[str], tree: ClassTree) -> Iterator[list[Pair]]:
+    batch: list[Pair] = []
+    for pair in read_pairs(folder, ids, tree, lambda pair: pair):
+        if isinstance(pair, str):
+            raise DatasetError(folder, [pair])
+        batch.append(pair)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,92 @@
+"""Evaluate any segmenter on any data set in the Pascal-Part layout.
+
+    python -m final_model_stage.evaluate_segmenter SEGMENTER DATA --split val --out DIR
+
+Writes into DIR: metrics.json (all figures), iou.csv (each class), confusion.csv (leaf x leaf
+pixels) and images.csv (each image).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from pathlib import Path
+
+from final_model_stage.evaluate import Evaluation, evaluate
+from final_model_stage.metrics import mean_iou, summary
+from final_model_stage.params import load_params
+from final_model_stage.segmenter import Segmenter
+from preprocessing_stage.check_dataset import DatasetError, listing_problems
+from preprocessing_stage.class_tree import BACKGROUND, ClassTree
+from preprocessing_stage.dataset_folder import SPLITS, DatasetFolder
+
+
+def write(evaluation: Evaluation, tree: ClassTree, figures: dict, out: Path) -> None:
+    """The four files into the folder `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n")
+    with (out / "iou.csv").open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["level", "class", "iou"])
+        for level in range(tree.depth):
+            for node in tree.level(level):
+                table.writerow([level, node.name, figures["iou"][node.name]])
+    leaves = [leaf.name for leaf in tree.leaves]
+    with (out / "confusion.csv").open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["truth", *leaves])
+        for name, row in zip(leaves, evaluation.counts.sum(0).tolist(), strict=True):
+            table.writerow([name, *row])
+    foreground = [leaf.id != BACKGROUND for leaf in tree.leaves]
+    with (out / "images.csv").open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        levels = range(tree.depth)
+        table.writerow(["id", "foreground_share", *(f"mIoU_{k}" for k in levels)])
+        for sample, counts in zip(evaluation.ids, evaluation.counts, strict=True):
+            share = counts.sum(1)[foreground].sum() / max(1, counts.sum())
+            figures_of_image = [float(mean_iou(counts, tree, k)) for k in levels]
+            table.writerow([sample, f"{share:.6f}", *(f"{v:.6f}" for v in figures_of_image)])
+
+
+def print_table(figures: dict, tree: ClassTree) -> None:
+    """mIoU of each level with its interval, both protocols, and with true parents."""
+    print(f"{'':8}  data set protocol        per image   with true parents")
+    for k in range(tree.depth):
+        name = f"mIoU_{k}"
+        interval = figures["interval"][name]
+        above = figures["oracle"].get(f"level_{k - 1}", {}).get(name)
+        print(
+            f"{name:8}  {figures[name]:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
+            f"     {figures['per_image'][name]:.3f}       {f'{above:.3f}' if above else '-'}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("segmenter", type=Path, help="folder with segmenter.json")
+    parser.add_argument("data", type=Path, help="folder in the Pascal-Part layout")
+    parser.add_argument("--split", choices=SPLITS, default="val")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    params = load_params()
+    segmenter = Segmenter.load(arguments.segmenter, params.precision)
+    folder = DatasetFolder(arguments.data)
+    if problems := listing_problems(folder, segmenter.tree):
+        raise SystemExit(str(DatasetError(folder, problems)))
+    evaluation = evaluate(segmenter, folder, arguments.split)
+    figures = summary(
+        evaluation.counts,
+        evaluation.oracle_counts,
+        segmenter.tree,
+        resamplings=params.bootstrap,
+        seed=params.seed,
+    )
+    write(evaluation, segmenter.tree, figures, arguments.out)
+    print_table(figures, segmenter.tree)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Schema of the section `final` of `params.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PositiveInt
+
+from preprocessing_stage.params import PARAMS_FILE, ParamsError, Section, read_yaml, validate
+
+
+class FinalParams(Section):
+    mode: Literal["hard", "product"]
+    """hard: each expert's decision binds the experts below it. product: the leaf with the largest
+    product of conditional probabilities along its path."""
+    passes: PositiveInt
+    """Stochastic passes with the encoder's dropout on, averaged; 1 = one pass without dropout."""
+    precision: Literal["auto", "32-true", "bf16-mixed"]
+    """As in `train`."""
+    seed: int = Field(ge=0)
+    """For stochastic passes, the bootstrap and the choice of examples."""
+    bootstrap: int = Field(ge=100)
+    """Resamplings of the images for the 95 % intervals."""
+    examples: PositiveInt
+    """Images on the sheet of examples."""
+
+
+def load_params(path: Path = PARAMS_FILE) -> FinalParams:
+    """The params of the final stage. Raises ParamsError with all problems."""
+    params, problems = final_problems(read_yaml(path))
+    if params is None:
+        raise ParamsError(path, problems)
+    return params
+
+
+def final_problems(sections: Mapping[str, Any]) -> tuple[FinalParams | None, list[str]]:
+    """The params of this stage out of all sections, or None and all problems."""
+    if "final" not in sections:
+        return None, ["final: is missing"]
+    return validate(FinalParams, sections["final"], "final")

@@ -1,0 +1,268 @@
+"""The experts chained into one segmenter.
+
+segmenter = Segmenter.load("models/segmenter")
+labels = segmenter(image)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field, PositiveInt
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from preprocessing_stage.class_tree import ClassTree, Node
+from preprocessing_stage.params import Section
+from preprocessing_stage.shrink import shrink
+from train_stage.model import Expert
+from train_stage.params import ModelParams
+from train_stage.precision import Precision, pick_precision
+from train_stage.regions import box_frame, region_box, unwarp, warp, whole_image
+
+BATCH = 16
+
+Conditionals = dict[str, Tensor]
+"""Expert name -> (children, h, w) float32: probability of each child, given the expert's node."""
+
+
+class ExpertSettings(Section):
+    """How an expert is fed, beside what it is made of."""
+
+    input_size: PositiveInt
+    box_margin: Annotated[float, Field(ge=0, le=1)]
+    model: ModelParams
+
+
+class Settings(Section):
+    """What `segmenter.json` holds."""
+
+    tree: dict[str, Any]
+    longest_side: PositiveInt
+    """Pixels; larger images are scaled down to it first, as training samples were."""
+    mode: Literal["hard", "product"]
+    passes: PositiveInt
+    seed: int
+    experts: dict[str, ExpertSettings]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What the segmenter says of one image of height H and width W."""
+
+    labels: np.ndarray
+    """(H, W) uint8 leaf ids."""
+    leaf_probabilities: np.ndarray
+    """(leaves, H, W) float32 in the order of `tree.leaves`; their sum is 1 everywhere."""
+    uncertainty: np.ndarray
+    """(H, W) float32: entropy of the leaf probabilities over its maximum, 0 certain, 1 none."""
+    tree: ClassTree
+
+    def probabilities(self, level: int) -> dict[str, np.ndarray]:
+        """Class name -> (H, W) float32, the sum of its leaves, for the classes of a level."""
+        ids = [leaf.id for leaf in self.tree.leaves]
+        return {
+            node.name: self.leaf_probabilities[
+                [ids.index(i) for i in self.tree.ids(node.name)]
+            ].sum(0)
+            for node in self.tree.level(level)
+        }
+
+
+class Segmenter:
+    """A chain of experts, from the root of the class tree down to its leaves."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        experts: Mapping[str, Expert],
+        precision: Literal["auto"] | Precision = "auto",
+        device: str | None = None,
+    ) -> None:
+        """experts: one for each inner node of the tree. device: None = a GPU where there is one."""
+        self.settings = settings
+        self.tree = ClassTree(settings.tree)
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.bf16 = pick_precision(precision) == "bf16-mixed"
+        self.experts = {name: experts[name].to(self.device).eval() for name in self.tree.experts}
+        if settings.passes > 1:
+            for expert in self.experts.values():
+                expert.stochastic_encoder()
+
+    @classmethod
+    def load(cls, path: Path | str, precision: Literal["auto"] | Precision = "auto") -> Segmenter:
+        """The segmenter in a folder. Raises OSError, or ValueError if its files do not fit."""
+        path = Path(path)
+        settings = Settings.model_validate_json((path / "segmenter.json").read_text())
+        tree = ClassTree(settings.tree)
+        experts = {}
+        for name in tree.experts:
+            experts[name] = Expert(settings.experts[name].model, len(tree[name].children))
+            try:
+                experts[name].load_state_dict(load_file(path / f"{name}.safetensors"))
+            except RuntimeError as error:
+                raise ValueError(
+                    f"{path / name}.safetensors: not the weights of {error}"
+                ) from error
+        return cls(settings, experts, precision)
+
+    def save(self, path: Path | str) -> None:
+        """Write `segmenter.json` and a safetensors file for each expert into the folder `path`."""
+        path = Path(path)
+        path.mkdir(parents=True, exist_ok=True)
+        for name, expert in self.experts.items():
+            weights = {key: value.cpu().contiguous() for key, value in expert.state_dict().items()}
+            save_file(weights, path / f"{name}.safetensors")
+        settings = self.settings.model_dump(mode="json")
+        (path / "segmenter.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Leaf ids (H, W) uint8 of an RGB image (H, W, 3) uint8."""
+        [(labels, _)] = self.label([image])
+        return labels
+
+    def segment(self, image: np.ndarray) -> Segmentation:
+        """Leaf ids with probabilities and uncertainty of an RGB image (H, W, 3) uint8."""
+        [(labels, conditionals)] = self.label([image])
+        probabilities = leaf_probabilities(self.tree, resize(conditionals, labels.shape))
+        entropy = -(probabilities * probabilities.clamp(min=1e-12).log()).sum(0)
+        uncertainty = entropy / np.log(len(self.tree.leaves))
+        return Segmentation(labels, probabilities.numpy(), uncertainty.numpy(), self.tree)
+
+    def label(
+        self, images: Sequence[np.ndarray], truths: Sequence[Conditionals] | None = None
+    ) -> list[tuple[np.ndarray, Conditionals]]:
+        """Leaf ids (H, W) uint8 of each image, and what each expert said at the reduced size.
+
+        truths: per image, at its own size, conditionals that replace those of the experts they
+        name: oracle parents.
+        """
+        small = [shrink(image, self.settings.longest_side) for image in images]
+        tensors = [torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255 for image in small]
+        known = [
+            {name: F.interpolate(truth[None], image.shape[1:])[0] for name, truth in some.items()}
+            for some, image in zip(truths or [{}] * len(images), tensors, strict=True)
+        ]
+        results = []
+        for index, conditionals in enumerate(self.descend(tensors, known)):
+            full = resize(conditionals, images[index].shape[:2])
+            if truths:
+                full |= truths[index]
+            decide = hard_decision if self.settings.mode == "hard" else product_decision
+            results.append((decide(self.tree, full).numpy(), conditionals))
+        return results
+
+    @torch.inference_mode()
+    def descend(
+        self, images: Sequence[Tensor], known: Sequence[Conditionals]
+    ) -> list[Conditionals]:
+        """Apply the experts from the root down; each sees what its parent claimed.
+
+        images: (3, h, w) float in 0..1. known: per image, conditionals not to be predicted.
+        """
+        found: list[Conditionals] = [{} for _ in images]
+        regions = [
+            {self.tree.root.name: torch.ones(image.shape[1:], dtype=torch.bool)} for image in images
+        ]
+        for name in self.tree.experts:
+            inside = [region[name] for region in regions]
+            asked = [i for i in range(len(images)) if name not in known[i] and inside[i].any()]
+            answers = self._ask(name, [images[i] for i in asked], [inside[i] for i in asked])
+            predicted = dict(zip(asked, answers, strict=True))
+            for i, region in enumerate(inside):
+                children = self.tree[name].children
+                undecided = torch.full((len(children), *region.shape), 1 / len(children))
+                split = known[i].get(name, predicted.get(i, undecided))
+                found[i][name] = torch.where(region, split, undecided)
+                claimed = split.argmax(0)
+                for k, child in enumerate(children):
+                    regions[i][child.name] = region & (claimed == k)
+        return found
+
+    def _ask(self, name: str, images: list[Tensor], regions: list[Tensor]) -> list[Tensor]:
+        """Probabilities (children, h, w) from one expert for images with non-empty regions."""
+        settings = self.settings.experts[name]
+        frames = [
+            box_frame(
+                whole_image(*region.shape)
+                if name == self.tree.root.name
+                else region_box(region, settings.box_margin)
+            )
+            for region in regions
+        ]
+        answers: list[Tensor] = []
+        for start in range(0, len(images), BATCH):
+            some = range(start, min(start + BATCH, len(images)))
+            inputs = torch.stack([warp(images[i], frames[i], settings.input_size) for i in some])
+            masks = torch.stack(
+                [
+                    warp(regions[i][None].float(), frames[i], settings.input_size, "nearest")
+                    for i in some
+                ]
+            )
+            inputs, masks = inputs.to(self.device), masks.to(self.device)
+            answers += self._average(name, inputs, masks).unbind()
+        return [
+            unwarp(answer, frame, *region.shape)
+            for answer, frame, region in zip(answers, frames, regions, strict=True)
+        ]
+
+    def _average(self, name: str, inputs: Tensor, masks: Tensor) -> Tensor:
+        """Mean probabilities (B, children, S, S) of an expert over its passes."""
+        total = torch.zeros(())
+        with (
+            torch.random.fork_rng(),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16),
+        ):
+            torch.manual_seed(self.settings.seed)  # for the dropout of stochastic passes
+            for _ in range(self.settings.passes):
+                total = total + self.experts[name](inputs, masks).softmax(1).cpu()
+        return total / self.settings.passes
+
+
+def resize(conditionals: Conditionals, size: tuple[int, int]) -> Conditionals:
+    """Conditionals scaled, bilinear, to (children, *size)."""
+    return {
+        name: split
+        if split.shape[1:] == size
+        else F.interpolate(split[None], size, mode="bilinear")[0]
+        for name, split in conditionals.items()
+    }
+
+
+def hard_decision(tree: ClassTree, conditionals: Conditionals) -> Tensor:
+    """Leaf ids (h, w) uint8: from the root down, the likeliest child of the node decided last."""
+    labels = torch.zeros(conditionals[tree.root.name].shape[1:], dtype=torch.uint8)
+
+    def settle(node: Node, region: Tensor) -> None:
+        if node.id is not None:
+            labels[region] = node.id
+            return
+        claimed = conditionals[node.name].argmax(0)
+        for k, child in enumerate(node.children):
+            settle(child, region & (claimed == k))
+
+    settle(tree.root, torch.ones_like(labels, dtype=torch.bool))
+    return labels
+
+
+def product_decision(tree: ClassTree, conditionals: Conditionals) -> Tensor:
+    """Leaf ids (h, w) uint8: the leaf with the largest product along its path."""
+    ids = torch.tensor([leaf.id for leaf in tree.leaves], dtype=torch.uint8)
+    return ids[leaf_probabilities(tree, conditionals).argmax(0)]
+
+
+def leaf_probabilities(tree: ClassTree, conditionals: Conditionals) -> Tensor:
+    """(leaves, h, w) float32: products of the conditionals on the path to each leaf."""
+    reached = {tree.root.name: torch.ones(conditionals[tree.root.name].shape[1:])}
+    for name in tree.experts:
+        for child, conditional in zip(tree[name].children, conditionals[name], strict=True):
+            reached[child.name] = reached[name] * conditional
+    return torch.stack([reached[leaf.name] for leaf in tree.leaves])
