@@ -44,7 +44,7 @@ def main() -> None:
     file = parser.parse_args().file
     try:
         check_all(file)
-    except (ParamsError, DatasetError) as error:
+    except (ParamsError, DatasetError, OSError) as error:  # OSError: no access to the data set
         raise SystemExit(str(error)) from error
     print(f"{file}: params are valid")
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from final_model_stage.segmenter import Conditionals, Segmenter
+from final_model_stage.decisions import Conditionals
+from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.check_dataset import DatasetError, Pair, read_pairs
 from preprocessing_stage.class_tree import ClassTree
 from preprocessing_stage.dataset_folder import DatasetFolder

@@ -16,6 +16,7 @@ from pathlib import Path
 from final_model_stage.evaluate import Evaluation, evaluate
 from final_model_stage.metrics import mean_iou, summary
 from final_model_stage.params import load_params
+from final_model_stage.print_results import table
 from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.check_dataset import DatasetError, listing_problems
 from preprocessing_stage.class_tree import BACKGROUND, ClassTree
@@ -27,39 +28,26 @@ def write(evaluation: Evaluation, tree: ClassTree, figures: dict, out: Path) -> 
     out.mkdir(parents=True, exist_ok=True)
     (out / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n")
     with (out / "iou.csv").open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["level", "class", "iou"])
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["level", "class", "iou"])
         for level in range(tree.depth):
             for node in tree.level(level):
-                table.writerow([level, node.name, figures["iou"][node.name]])
+                rows.writerow([level, node.name, figures["iou"][node.name]])
     leaves = [leaf.name for leaf in tree.leaves]
     with (out / "confusion.csv").open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["truth", *leaves])
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["truth", *leaves])
         for name, row in zip(leaves, evaluation.counts.sum(0).tolist(), strict=True):
-            table.writerow([name, *row])
+            rows.writerow([name, *row])
     foreground = [leaf.id != BACKGROUND for leaf in tree.leaves]
     with (out / "images.csv").open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
+        rows = csv.writer(file, lineterminator="\n")
         levels = range(tree.depth)
-        table.writerow(["id", "foreground_share", *(f"mIoU_{k}" for k in levels)])
+        rows.writerow(["id", "foreground_share", *(f"mIoU_{k}" for k in levels)])
         for sample, counts in zip(evaluation.ids, evaluation.counts, strict=True):
             share = counts.sum(1)[foreground].sum() / max(1, counts.sum())
             figures_of_image = [float(mean_iou(counts, tree, k)) for k in levels]
-            table.writerow([sample, f"{share:.6f}", *(f"{v:.6f}" for v in figures_of_image)])
-
-
-def print_table(figures: dict, tree: ClassTree) -> None:
-    """mIoU of each level with its interval, both protocols, and with true parents."""
-    print(f"{'':8}  data set protocol        per image   with true parents")
-    for k in range(tree.depth):
-        name = f"mIoU_{k}"
-        interval = figures["interval"][name]
-        above = figures["oracle"].get(f"level_{k - 1}", {}).get(name)
-        print(
-            f"{name:8}  {figures[name]:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
-            f"     {figures['per_image'][name]:.3f}       {f'{above:.3f}' if above else '-'}"
-        )
+            rows.writerow([sample, f"{share:.6f}", *(f"{v:.6f}" for v in figures_of_image)])
 
 
 def main() -> None:
@@ -85,7 +73,7 @@ def main() -> None:
         seed=params.seed,
     )
     write(evaluation, segmenter.tree, figures, arguments.out)
-    print_table(figures, segmenter.tree)
+    print(table(figures))
 
 
 if __name__ == "__main__":

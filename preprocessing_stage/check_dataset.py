@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image
 
 from preprocessing_stage.class_tree import BACKGROUND, IGNORE, ClassTree
 from preprocessing_stage.dataset_folder import (
@@ -83,14 +83,13 @@ def read_pair(folder: DatasetFolder, sample: str, tree: ClassTree) -> Pair | str
     """A listed sample at its own size, or what is wrong with its files."""
     image_path, label_path = folder.image_path(sample), folder.label_path(sample)
     assert image_path is not None and label_path is not None, "listing_problems comes first"
-    unreadable = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
     try:
         image = read_image(image_path)
-    except unreadable as error:
+    except Exception as error:  # damaged files raise anything from struct.error to MemoryError
         return f"JPEGImages/{image_path.name}: {error}; replace the file"
     try:
         labels = read_labels(label_path)
-    except unreadable as error:
+    except Exception as error:
         return f"gt_masks/{label_path.name}: {error}; replace the file"
     if image.shape[:2] != labels.shape:
         return (
@@ -138,7 +137,8 @@ def _sample_problems(folder: DatasetFolder, split: str, sample: str) -> list[str
                 f"{kind}/{sample}: no file with one of the endings {' '.join(suffixes)}; "
                 f"add it or take {sample!r} out of {split}_id.txt"
             )
-        elif not found.resolve().is_relative_to(folder.path.resolve()):
+        # Unlike Path.resolve, realpath bears a link that leads to itself.
+        elif not Path(os.path.realpath(found)).is_relative_to(folder.path.resolve()):
             problems.append(f"{kind}/{found.name}: leads out of the data set folder")
     return problems
 

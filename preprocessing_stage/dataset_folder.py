@@ -34,7 +34,7 @@ class DatasetFolder:
         return [line.strip() for line in text.splitlines() if line.strip()]
 
     def class_names(self) -> dict[int, str]:
-        """Leaf id -> name from `classes.txt`. Raises ValueError on a line of another form."""
+        """Leaf id -> name from `classes.txt`. Raises ValueError on other lines or a repeated id."""
         names = {}
         for line in (self.path / "classes.txt").read_text(encoding="utf-8-sig").splitlines():
             if not line.strip():
@@ -42,6 +42,8 @@ class DatasetFolder:
             match = re.fullmatch(r"\s*(\d+)\s*:\s*(\S+)\s*", line)
             if match is None:
                 raise ValueError(f"{self.path / 'classes.txt'}: {line!r} is not `<id>: <name>`")
+            if int(match[1]) in names:
+                raise ValueError(f"{self.path / 'classes.txt'}: id {match[1]} stands there twice")
             names[int(match[1])] = match[2]
         return names
 
@@ -63,8 +65,13 @@ class DatasetFolder:
 
 
 def read_image(path: Path | str) -> np.ndarray:
-    """Photograph as RGB, (H, W, 3) uint8, turned the way its EXIF orientation says."""
+    """Photograph as RGB, (H, W, 3) uint8, turned the way its EXIF orientation says.
+
+    Raises ValueError if it has more than 8 bits a channel: Pillow would turn it white.
+    """
     with Image.open(path) as image:
+        if image.mode.startswith(("I", "F")):
+            raise ValueError(f"picture mode is {image.mode}, needs 8 bits a channel")
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
@@ -72,7 +79,8 @@ def read_labels(path: Path | str) -> np.ndarray:
     """Label map (H, W) uint8. Raises ValueError for any other kind of array or picture."""
     path = Path(path)
     if path.suffix == ".npy":
-        labels = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            labels = np.lib.format.read_array(file, allow_pickle=False)
     else:
         with Image.open(path) as image:
             if image.mode not in ("P", "L"):

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -30,6 +38,14 @@ class Section(BaseModel):
     """A part of the params: unknown keys are refused, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool(cls, value: Any) -> Any:
+        # pydantic would read `flip: true` as 1.0, every image mirrored.
+        if isinstance(value, bool):
+            raise PydanticCustomError("bool", "Input should not be true or false")
+        return value
 
 
 class DataParams(Section):
@@ -74,7 +90,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         sections = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
+    except (OSError, ValueError, YAMLError) as error:  # ValueError: no UTF-8, or no such date
         raise ParamsError(path, [str(error)]) from error
     if not isinstance(sections, dict):
         raise ParamsError(path, ["needs sections at its top level: tree, data, train, ..."])
@@ -94,8 +110,9 @@ def validate(model: type[Model], values: Any, prefix: str = "") -> tuple[Model |
             elif item["type"] == "extra_forbidden":
                 known = ", ".join(_fields_at(model, item["loc"][:-1]))
                 problems.append(f"{key}: is unknown; known here: {known}")
-            elif item["loc"] == ("tree",):
-                problems.extend(str(item["ctx"]["error"]).splitlines())
+            elif item["type"] == "value_error":  # raised by a schema, names the values itself
+                lines = str(item["ctx"]["error"]).splitlines()
+                problems += lines if item["loc"] == ("tree",) else [f"{key}: {x}" for x in lines]
             else:
                 problems.append(f"{key}: {item['msg']}, got {item['input']!r}")
         return None, problems

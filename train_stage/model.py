@@ -33,7 +33,8 @@ class Expert(nn.Module):
 
     def __init__(self, params: ModelParams, children: int) -> None:
         super().__init__()
-        encoder = Encoder(params) if params.encoder == "unet" else TimmEncoder(params)
+        own = params.encoder == "unet"
+        encoder: Encoder | TimmEncoder = Encoder(params) if own else TimmEncoder(params)
         self.encoder = encoder
         self.decoder = Decoder(encoder.channels, params)
         self.head = nn.Conv2d(self.decoder.channels[0], children, 1)

@@ -55,6 +55,17 @@ class ModelParams(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _channels_fit(self) -> ModelParams:
+        base, largest = self.base_channels, self.max_channels
+        if base > largest:
+            raise ValueError(f"base_channels {base} is more than max_channels {largest}")
+        if self.norm == "group" and (base % 8 or largest % 8):
+            raise ValueError(
+                f"norm group needs multiples of 8, base_channels is {base}, max_channels {largest}"
+            )
+        return self
+
     @property
     def stride(self) -> int:
         """Input pixels per cell at the coarsest scale."""
@@ -150,12 +161,18 @@ def train_problems(sections: Mapping[str, Any]) -> tuple[TrainParams | None, lis
     problems = [
         f"{key}: is missing" for key in ("train", "experts", "machine") if key not in sections
     ]
-    if problems:
-        return None, problems
-    machine, problems = validate(MachineParams, sections["machine"], "machine")
-    shared, own = sections["train"], sections["experts"]
+    problems += [
+        f"{key}: needs keys and values, got {sections[key]!r}"
+        for key in ("train", "experts")
+        if not isinstance(sections.get(key, {}), Mapping)
+    ]
+    machine = None
+    if "machine" in sections:
+        machine, found = validate(MachineParams, sections["machine"], "machine")
+        problems += found
+    shared, own = sections.get("train"), sections.get("experts")
     if not isinstance(shared, Mapping) or not isinstance(own, Mapping):
-        return None, [*problems, "train, experts: need keys and values"]
+        return None, problems
     if not tree_problems(sections.get("tree")):
         wanted = ClassTree(sections["tree"]).experts
         problems += [
@@ -168,22 +185,19 @@ def train_problems(sections: Mapping[str, Any]) -> tuple[TrainParams | None, lis
         ]
     _, shared_problems = validate(ExpertParams, shared, "train")
     problems += shared_problems
+    inherited = {p.removeprefix("train") for p in shared_problems}
     experts = {}
     for name, overrides in own.items():
-        if not isinstance(overrides or {}, Mapping):
+        overrides = {} if overrides is None else overrides
+        if not isinstance(overrides, Mapping):
             problems.append(f"experts.{name}: needs keys and values, got {overrides!r}")
             continue
-        merged = merge(shared, overrides or {})
+        merged = merge(shared, overrides)
         experts[name], found = validate(ExpertParams, merged, f"experts.{name}")
-        inherited = {p.partition(":")[0].removeprefix("train.") for p in shared_problems}
-        problems += [
-            p
-            for p in found
-            if p.partition(":")[0].removeprefix(f"experts.{name}.") not in inherited
-        ]
+        problems += [p for p in found if p.removeprefix(f"experts.{name}") not in inherited]
     if problems:
         return None, problems
-    return TrainParams.model_validate({"experts": experts, "machine": machine}), []
+    return validate(TrainParams, {"experts": experts, "machine": machine})
 
 
 def merge(shared: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

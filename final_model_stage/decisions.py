@@ -1,0 +1,53 @@
+"""From what the experts said to leaves: conditionals, their products, and what is decided."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from preprocessing_stage.class_tree import ClassTree, Node
+
+Conditionals = dict[str, Tensor]
+"""Expert name -> (children, h, w) float32: probability of each child, given the expert's node."""
+
+
+def resize(conditionals: Conditionals, size: tuple[int, int]) -> Conditionals:
+    """Conditionals scaled, bilinear, to (children, *size)."""
+    return {
+        name: split
+        if split.shape[1:] == size
+        else F.interpolate(split[None], size, mode="bilinear")[0]
+        for name, split in conditionals.items()
+    }
+
+
+def hard_decision(tree: ClassTree, conditionals: Conditionals) -> Tensor:
+    """Leaf ids (h, w) uint8: from the root down, the likeliest child of the node decided last."""
+    labels = torch.zeros(conditionals[tree.root.name].shape[1:], dtype=torch.uint8)
+
+    def settle(node: Node, region: Tensor) -> None:
+        if node.id is not None:
+            labels[region] = node.id
+            return
+        claimed = conditionals[node.name].argmax(0)
+        for k, child in enumerate(node.children):
+            settle(child, region & (claimed == k))
+
+    settle(tree.root, torch.ones_like(labels, dtype=torch.bool))
+    return labels
+
+
+def product_decision(tree: ClassTree, conditionals: Conditionals) -> Tensor:
+    """Leaf ids (h, w) uint8: the leaf with the largest product along its path."""
+    ids = torch.tensor([leaf.id for leaf in tree.leaves], dtype=torch.uint8)
+    return ids[leaf_probabilities(tree, conditionals).argmax(0)]
+
+
+def leaf_probabilities(tree: ClassTree, conditionals: Conditionals) -> Tensor:
+    """(leaves, h, w) float32: products of the conditionals on the path to each leaf."""
+    reached = {tree.root.name: torch.ones(conditionals[tree.root.name].shape[1:])}
+    for name in tree.experts:
+        for child, conditional in zip(tree[name].children, conditionals[name], strict=True):
+            reached[child.name] = reached[name] * conditional
+    return torch.stack([reached[leaf.name] for leaf in tree.leaves])

@@ -1,0 +1,36 @@
+"""Print the figures of results/final/metrics.json, and where the pictures lie."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+FIGURES = Path("results/final/metrics.json")
+PICTURES = Path("results/pictures")
+
+
+def table(figures: dict[str, Any]) -> str:
+    """mIoU of each level in both protocols, with its interval and with true parents."""
+    lines = [f"{figures['images']} images   data set protocol       per image   true parents"]
+    for name in (key for key in figures if key.startswith("mIoU_")):
+        low, high = figures["interval"][name]["low"], figures["interval"][name]["high"]
+        level = int(name.removeprefix("mIoU_"))
+        oracle = figures["oracle"].get(f"level_{level - 1}", {}).get(name)
+        lines.append(
+            f"{name:10}   {figures[name]:.3f} [{low:.3f}, {high:.3f}]"
+            f"    {figures['per_image'][name]:.3f}       {'-' if oracle is None else f'{oracle:.3f}'}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    print()
+    print(table(json.loads(FIGURES.read_text())))
+    print()
+    for picture in sorted(PICTURES.glob("*.png")):
+        print(f"  {picture.resolve()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Draw the final model's figures and examples.
+
+Reads results/final (written by evaluate_segmenter), models/segmenter and the validation split.
+Writes results/pictures/class_iou.png, confusion.png, and sheets of examples: examples.png (drawn
+by lot), best.png and worst.png (by the images' own mIoU at the deepest level).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from final_model_stage.params import load_params
+from final_model_stage.pictures import FAINT, INK, STYLE, Row, panel_figure, save, spoken
+from final_model_stage.segmenter import Segmenter
+from preprocessing_stage.check_dataset import DatasetError, read_pair
+from preprocessing_stage.class_tree import ClassTree
+from preprocessing_stage.dataset_folder import DatasetFolder
+from preprocessing_stage.palette import class_colours
+from preprocessing_stage.params import load_params as load_preprocessing_params
+
+FINAL = Path("results/final")
+SEGMENTER = Path("models/segmenter")
+OUT = Path("results/pictures")
+
+EXTREMES = 4
+"""Images on the sheets of the best and the worst."""
+
+SMALLEST_SHARE = 0.02
+"""Of the foreground in an image that may be best or worst: IoU of a few pixels says little."""
+
+_SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+_SHEET_DPI = 120
+
+
+@matplotlib.rc_context(STYLE)
+def class_iou_figure(figures: Mapping[str, Any], tree: ClassTree) -> Figure:
+    """IoU of every class, level by level, with the mean of the level and its 95 % interval.
+
+    figures: what metrics.json holds.
+    """
+    slots = sum(len(tree.level(k)) + 1 for k in range(tree.depth)) - 1
+    figure = Figure((max(6.0, 1.05 * slots), 4.6), layout="constrained")
+    axes = figure.add_subplot(xlim=(-0.6, slots - 0.4), ylim=(0, 1), ylabel="IoU")
+    ticks: dict[int, str] = {}
+    for k in range(tree.depth):
+        first = len(ticks) + k
+        _draw_level(axes, figures, tree, k, first)
+        ticks |= {x: spoken(node.name) for x, node in enumerate(tree.level(k), first)}
+    axes.set_xticks(list(ticks), [name.replace(" ", "\n") for name in ticks.values()], size=10)
+    axes.tick_params(length=0, colors=INK)
+    axes.grid(axis="y", color="#e4e4e4", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def confusion_figure(counts: np.ndarray, names: Sequence[str], tree: ClassTree) -> Figure:
+    """Row-normalised confusion matrix of the leaves; what an inner node holds is framed.
+
+    counts: (leaves, leaves) pixels, truth x prediction. names: of its rows and columns.
+    """
+    order = [leaf.name for leaf in tree.root.leaves()]  # siblings side by side
+    index = [list(names).index(name) for name in order]
+    rearranged = counts[np.ix_(index, index)]
+    pixels = rearranged.sum(1, keepdims=True)
+    share = np.divide(rearranged, pixels, out=np.full(counts.shape, np.nan), where=pixels > 0)
+    side = 2.2 + 0.62 * len(order)
+    figure = Figure((side, side), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel("predicted", size=11)
+    axes.set_ylabel("true", size=11)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (y, x), value in np.ndenumerate(share):
+        shown = "-" if math.isnan(value) else f"{100 * value:.0f}"
+        colour = "white" if value > 0.55 else INK if value >= 0.005 else "#bbbbbb"
+        axes.text(x, y, shown, color=colour, ha="center", va="center", size=11)
+    for name in tree.experts[1:]:
+        inside = [order.index(leaf.name) for leaf in tree[name].leaves()]
+        corner, width = (inside[0] - 0.5, inside[0] - 0.5), len(inside)
+        axes.add_patch(Rectangle(corner, width, width, fill=False, color=INK, linewidth=0.9))
+    labels = [spoken(name) for name in order]
+    axes.set_xticks(range(len(order)), labels, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(order)), labels)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title("percent of the pixels of each true class", size=10, color=FAINT, pad=10)
+    return figure
+
+
+def extremes(rows: Sequence[Mapping[str, str]], figure: str) -> tuple[list[str], list[str]]:
+    """Ids of the images with the largest and with the smallest `figure`, best and worst first.
+
+    rows: lines of images.csv. Images with little foreground or without the figure take no part.
+    """
+    ranked = sorted(
+        (float(row[figure]), row["id"])
+        for row in rows
+        if float(row["foreground_share"]) > SMALLEST_SHARE and not math.isnan(float(row[figure]))
+    )
+    ids = [sample for _, sample in ranked]
+    return ids[::-1][:EXTREMES], ids[:EXTREMES]
+
+
+def main() -> None:
+    params = load_params()
+    folder = DatasetFolder(load_preprocessing_params().data.folder)
+    segmenter = Segmenter.load(SEGMENTER, params.precision)
+    tree = segmenter.tree
+    figures = json.loads((FINAL / "metrics.json").read_text())
+    save(class_iou_figure(figures, tree), OUT / "class_iou.png", levels=256)
+    names, counts = read_confusion(FINAL / "confusion.csv")
+    save(confusion_figure(counts, names, tree), OUT / "confusion.png", levels=256)
+
+    with (FINAL / "images.csv").open(newline="") as file:
+        images = list(csv.DictReader(file))
+    deepest = f"mIoU_{tree.depth - 1}"
+    note = {
+        row["id"]: f"{_spoken(deepest)} of this image {float(row[deepest]):.2f}" for row in images
+    }
+    best, worst = extremes(images, deepest)
+    ids = folder.ids("val")
+    lots = np.random.default_rng(params.seed).permutation(len(ids))[: params.examples]
+    for file_name, title, chosen in (
+        ("examples", "Validation images drawn by lot", [ids[i] for i in lots]),
+        ("best", "Validation images with the highest IoU", best),
+        ("worst", "Validation images with the lowest IoU", worst),
+    ):
+        rows = [segmented(segmenter, folder, sample, note[sample]) for sample in chosen]
+        if rows:  # no image need have enough foreground to be best or worst
+            save(panel_figure(rows, tree, title), OUT / f"{file_name}.png", dpi=_SHEET_DPI)
+
+
+def read_confusion(path: Path) -> tuple[list[str], np.ndarray]:
+    """Names of the leaves and their counts (leaves, leaves) int64, truth x prediction."""
+    with path.open(newline="") as file:
+        (_, *names), *lines = csv.reader(file)
+    return names, np.array([line[1:] for line in lines], np.int64)
+
+
+def segmented(segmenter: Segmenter, folder: DatasetFolder, sample: str, note: str) -> Row:
+    """A sample of the data set with its truth and prediction. Raises DatasetError."""
+    pair = read_pair(folder, sample, segmenter.tree)
+    if isinstance(pair, str):
+        raise DatasetError(folder, [pair])
+    return Row(sample, pair.image, segmenter(pair.image), pair.labels, note)
+
+
+def _draw_level(
+    axes: Axes, figures: Mapping[str, Any], tree: ClassTree, level: int, first: int
+) -> None:
+    """The bars of a level from x = `first` on, its mean as a line and the interval as a band."""
+    for x, node in enumerate(tree.level(level), first):
+        iou, rgb = figures["iou"][node.name], np.array(class_colours(tree)[node.name]) / 255
+        axes.bar(x, iou, 0.74, color=rgb)
+        within = iou > 0.1  # the number stands in the bar, or above a low one
+        light = within and rgb @ (0.299, 0.587, 0.114) < 0.6
+        axes.text(
+            x,
+            0.03 if within else np.nan_to_num(iou) + 0.02,
+            "-" if math.isnan(iou) else f"{iou:.2f}",
+            color="white" if light else INK,
+            size=11,
+            ha="center",
+        )
+    name = f"mIoU_{level}"
+    mean, low, high = figures[name], *(figures["interval"][name][end] for end in ("low", "high"))
+    span = (first - 0.5, first + len(tree.level(level)) - 0.5)
+    axes.fill_between(span, low, high, color=INK, alpha=0.18, linewidth=0, zorder=3)
+    axes.hlines(mean, *span, color=INK, linewidth=1.4)
+    lines: list[tuple[float, str, dict[str, Any]]] = [
+        (1.15, f"level {level}", {"size": 10, "color": FAINT}),
+        (1.08, f"{_spoken(name)} {mean:.3f}", {"size": 11, "weight": "bold"}),
+        (1.02, f"[{low:.3f}, {high:.3f}]", {"size": 8, "color": FAINT}),
+    ]
+    for y, words, style in lines:
+        axes.text(
+            sum(span) / 2, y, words, ha="center", transform=axes.get_xaxis_transform(), **style
+        )
+
+
+def _spoken(figure: str) -> str:
+    """mIoU_2 as it is set in print."""
+    return figure.replace("_", "").translate(_SUBSCRIPT)
+
+
+if __name__ == "__main__":
+    main()

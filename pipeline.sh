@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Set up, check the params, reproduce what changed, print the result.
+#     ./pipeline.sh [arguments for dvc repro]
+#     ./pipeline.sh --profile profiles/NAME.yaml --data FOLDER [arguments for dvc repro]
+# The second form runs in runs/NAME, a workspace of its own, so params.yaml and results/ stay.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+profile='' data=''
+while [ $# -gt 0 ]; do
+  case $1 in
+    --profile) profile=${2:?--profile needs a file}; shift 2 ;;
+    --data) data=$(realpath -e "${2:?--data needs a folder}"); shift 2 ;;
+    *) break ;;
+  esac
+done
+if [ -n "$profile$data" ] && { [ ! -f "$profile" ] || [ -z "$data" ]; }; then
+  echo "--profile FILE and --data FOLDER belong together; there is: $(echo profiles/*.yaml)" >&2
+  exit 2
+fi
+
+source ./setup.sh requirements.txt
+
+if [ -n "$profile" ]; then
+  run=runs/$(basename "$profile" .yaml)
+  mkdir -p "$run"
+  python - "$profile" "$data" "$run/params.yaml" <<'PYTHON'
+import sys
+from pathlib import Path
+from ruamel.yaml import YAML
+
+profile, data, target = sys.argv[1:]
+params = YAML().load(Path(profile))
+params["data"]["folder"] = data
+YAML().dump(params, Path(target))
+PYTHON
+  # Copied with their times, so that DVC sees only files that changed.
+  cp -Rp preprocessing_stage train_stage final_model_stage dvc.yaml .dvcignore "$run/"
+  cd "$run"
+  if [ ! -d .dvc ]; then
+    dvc init -q --no-scm
+    dvc config core.analytics false
+    dvc config cache.dir ../../../.dvc/cache
+    dvc config cache.type reflink,hardlink,copy
+  fi
+elif ! git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
+  # An unpacked copy: DVC works without Git, except for `dvc exp` and `dvc ... diff`.
+  dvc config --local core.no_scm true
+fi
+
+python -m final_model_stage.check_params
+dvc repro "$@"
+python -m final_model_stage.print_results

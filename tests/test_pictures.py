@@ -1,0 +1,467 @@
+"""Overlays, sheets and figures, and the two programs that write them, on a tiny segmenter."""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from final_model_stage import evaluate_segmenter, render, valid_segmentation
+from final_model_stage.pictures import Row, overlay, panel_figure, save
+from final_model_stage.segmenter import ExpertSettings, Segmenter, Settings
+from preprocessing_stage.class_tree import ClassTree
+from preprocessing_stage.dataset_folder import DatasetFolder, read_image, write_labels
+from preprocessing_stage.palette import class_colours, level_palette, palette
+from train_stage.model import Expert
+from train_stage.params import ModelParams
+
+SECTION = {"root": {"background": 0, "thing": {"top": {"cap": 1, "stem_a": 2}, "foot": 7}}}
+TREE = ClassTree(SECTION)
+PARAMS = f"""
+tree: {SECTION}
+data: {{folder: data, longest_side: 48, near_gray_chroma: 12}}
+draw_people: {{seed: 0, train: 2, val: 1, size: 32}}
+final: {{mode: hard, passes: 1, precision: 32-true, seed: 3, bootstrap: 100, examples: 3}}
+"""
+
+
+def photograph(seed: int = 0, size: tuple[int, int] = (30, 40)) -> np.ndarray:
+    """(H, W, 3) uint8 blocks of colour that nobody may write to."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
+    image = np.array(Image.fromarray(blocks).resize(size[::-1], Image.Resampling.NEAREST))
+    image.flags.writeable = False
+    return image
+
+
+def bands(size: tuple[int, int] = (30, 40), ignored: bool = False) -> np.ndarray:
+    """(H, W) uint8, from left to right background, cap, stem_a and foot; read-only."""
+    ids = np.array([255 if ignored else 0, 1, 2, 7], np.uint8)
+    labels = np.tile(ids.repeat(size[1] // 4), (size[0], 1))
+    labels.flags.writeable = False
+    return labels
+
+
+def row(sample: str = "one", truth: bool = True, ignored: bool = False) -> Row:
+    return Row(sample, photograph(), bands(), bands(ignored=ignored) if truth else None)
+
+
+def pixels(figure: Figure, path: Path, dpi: int = 80) -> np.ndarray:
+    save(figure, path, dpi, levels=256)
+    return read_image(path)
+
+
+def words(figure: Figure) -> list[str]:
+    return [text.get_text() for axes in figure.axes for text in axes.texts if text.get_text()]
+
+
+@pytest.fixture
+def segmenter() -> Segmenter:
+    torch.manual_seed(0)
+    model = ModelParams(
+        encoder="unet",
+        base_channels=4,
+        max_channels=16,
+        depth=2,
+        stem_stride=2,
+        initial_pool=1,
+        norm="layer",
+        dropout=0,
+    )
+    settings = ExpertSettings(input_size=32, box_margin=0.1, model=model)
+    return Segmenter(
+        Settings(
+            tree=SECTION,
+            longest_side=48,
+            mode="hard",
+            passes=1,
+            seed=0,
+            experts={name: settings for name in TREE.experts},
+        ),
+        {name: Expert(model, len(TREE[name].children)) for name in TREE.experts},
+        precision="32-true",
+        device="cpu",
+    )
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter) -> Path:
+    """A folder to work in, with params.yaml, five validation images and models/segmenter."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(PARAMS)
+    segmenter.save("models/segmenter")
+    for name in ("JPEGImages", "gt_masks"):
+        Path("data", name).mkdir(parents=True)
+    ids = [f"val_{i}" for i in range(5)]
+    for i, sample in enumerate([*ids, "train_0"]):
+        Image.fromarray(photograph(i)).save(f"data/JPEGImages/{sample}.png")
+        write_labels(Path(f"data/gt_masks/{sample}.png"), bands(), palette(TREE))
+    Path("data/train_id.txt").write_text("train_0\n")
+    Path("data/val_id.txt").write_text("\n".join(ids))
+    Path("data/classes.txt").write_text("".join(f"{n.id}: {n.name}\n" for n in TREE.leaves))
+    return tmp_path
+
+
+# --- overlay ---------------------------------------------------------------------------------
+
+
+def test_overlay_colours_each_class_so_that_the_legend_tells_it() -> None:
+    gray = np.full((30, 40, 3), 128, np.uint8)
+    picture = overlay(gray, bands(), palette(TREE))
+    assert picture.shape == (30, 40, 3) and picture.dtype == np.uint8
+    colours = class_colours(TREE)
+    for leaf, column in (("cap", 15), ("stem_a", 25), ("foot", 35)):
+        seen = picture[15, column].astype(int)
+        nearest = min(colours, key=lambda name: np.abs(seen - colours[name]).sum())
+        assert nearest == leaf
+
+
+def test_overlay_leaves_the_background_recognisable_but_paler() -> None:
+    image = np.full((8, 8, 3), (200, 40, 40), np.uint8)
+    picture = overlay(image, np.zeros((8, 8), np.uint8), palette(TREE)).astype(int)
+    red, green, blue = picture[4, 4]
+    assert red > green == blue  # still reddish
+    assert red - green < 200 - 40  # but less so
+    assert (picture == picture[4, 4]).all()  # nothing drawn on it
+
+
+def test_overlay_outlines_classes_of_the_level_only() -> None:
+    gray = np.full((30, 40, 3), 128, np.uint8)
+
+    def darker(level: int, column: int) -> bool:
+        picture = overlay(gray, bands(), level_palette(TREE, level)).astype(int)
+        return bool(picture[15, column].sum() < 0.6 * picture[15, 15].sum())
+
+    assert darker(0, 10) and darker(1, 10) and darker(2, 10)  # background | cap
+    assert [darker(k, 19) for k in range(3)] == [False, False, True]  # cap | stem_a
+    assert [darker(k, 29) for k in range(3)] == [False, True, True]  # stem_a | foot
+
+
+def test_overlay_hatches_ignored_pixels() -> None:
+    gray = np.full((30, 40, 3), 128, np.uint8)
+    ignored = overlay(gray, bands(ignored=True), palette(TREE))[:, :9]
+    values = np.unique(ignored)
+    assert len(values) == 2 and values[1] > 150  # gray stripes on light gray
+    assert (ignored[..., 0] == ignored[..., 1]).all()
+
+
+def test_opacity_goes_from_photograph_to_colour() -> None:
+    image, labels, table = photograph(), bands(), palette(TREE)
+    inside = np.s_[5:25, 12:18]
+    assert (overlay(image, labels, table, 1.0)[inside] == class_colours(TREE)["cap"]).all()
+    assert (overlay(image, labels, table, 0.0)[inside].std(axis=2) < 1).all()  # gray
+
+
+def test_nothing_handed_in_is_changed() -> None:
+    image, labels, table = photograph(), bands(ignored=True), palette(TREE)
+    table.flags.writeable = False
+    before = image.copy(), labels.copy(), table.copy()
+    overlay(image, labels, table)
+    panel_figure([Row("one", image, bands(), labels)], TREE)
+    for now, then in zip((image, labels, table), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+# --- sheets ----------------------------------------------------------------------------------
+
+
+def test_sheet_has_a_column_for_each_level_and_for_truth() -> None:
+    known, unknown = panel_figure([row()], TREE), panel_figure([row(truth=False)], TREE)
+    levels = ["level 0", "level 1", "level 2"]
+    assert words(known)[:6] == ["photograph", "truth", *levels, "prediction"]
+    assert words(unknown)[:5] == ["photograph", *levels, "prediction"]
+    assert [len(figure.axes[0].images) for figure in (known, unknown)] == [5, 4]
+    assert known.get_figwidth() > unknown.get_figwidth()
+
+
+def test_sheet_shows_truth_and_prediction_at_their_levels() -> None:
+    """What is seen in the middle of each picture is the class there, at the column's level."""
+    image = np.full((30, 40, 3), 128, np.uint8)
+    nothing, foot = np.zeros((30, 40), np.uint8), np.full((30, 40), 7, np.uint8)
+    cap = np.full((30, 40), 1, np.uint8)
+    figure = panel_figure([Row("one", image, cap, foot)], TREE)
+    photo, *seen = (np.asarray(picture.get_array())[99, 99] for picture in figure.axes[0].images)
+    expected = [(foot, 2), (cap, 0), (cap, 1), (cap, 2)]
+    for pixel, (labels, level) in zip(seen, expected, strict=True):
+        assert tuple(pixel) == tuple(overlay(image, labels, level_palette(TREE, level))[15, 20])
+    assert tuple(photo) == (128, 128, 128)
+    assert tuple(overlay(image, nothing, palette(TREE))[15, 20]) != tuple(seen[0])
+
+
+def test_sheet_says_where_truth_is_missing() -> None:
+    figure = panel_figure([row("known"), row("unknown", truth=False)], TREE)
+    assert words(figure).count("no truth") == 1
+    assert len(figure.axes[0].images) == 9
+
+
+def test_sheet_grows_with_its_rows_and_keeps_their_shapes() -> None:
+    one, two = panel_figure([row()], TREE), panel_figure([row(), row("two")], TREE)
+    assert two.get_figwidth() == one.get_figwidth()
+    assert two.get_figheight() > one.get_figheight() + 1.5
+    tall = Row("tall", photograph(size=(60, 20)), np.zeros((60, 20), np.uint8))
+    left, right, bottom, top = panel_figure([tall], TREE).axes[0].images[0].get_extent()
+    assert (bottom - top) / (right - left) == pytest.approx(3)
+
+
+def test_legend_has_every_class_in_its_colour(tmp_path: Path) -> None:
+    figure = panel_figure([row()], TREE)
+    assert {"thing", "top", "cap", "stem a", "foot"} <= set(words(figure))
+    assert "ignored" not in words(figure)
+    picture = pixels(figure, tmp_path / "sheet.png")
+    assert picture.shape[:2] == tuple(
+        int(inches * 80) for inches in (figure.get_figheight(), figure.get_figwidth())
+    )
+    seen = {tuple(pixel) for pixel in picture.reshape(-1, 3).tolist()}
+    shown = [node.name for k in range(TREE.depth) for node in TREE.level(k)]
+    assert {class_colours(TREE)[name] for name in shown} <= seen
+
+
+def test_legend_explains_ignored_pixels_where_there_are_some() -> None:
+    assert "ignored" in words(panel_figure([row(ignored=True)], TREE))
+
+
+def test_sheet_works_for_flat_trees_and_odd_names(tmp_path: Path) -> None:
+    flat = ClassTree({"r": {"background": 0, "it": 1}})
+    name = "a $strange$ name_" + 80 * "x"
+    figure = panel_figure([Row(name, photograph(), np.ones((30, 40), np.uint8))], flat)
+    assert pixels(figure, tmp_path / "flat.png").std() > 0
+    [shown] = [text for text in words(figure) if text.startswith("a $strange$")]
+    assert len(shown) <= 40
+
+
+def test_sheet_without_images_is_refused() -> None:
+    with pytest.raises(ValueError, match="one image or more"):
+        panel_figure([], TREE)
+
+
+def test_the_same_sheet_has_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save(panel_figure([row()], TREE, "title"), tmp_path / f"{name}.png", 80)
+    first, second = ((tmp_path / f"{name}.png").read_bytes() for name in ("a", "b"))
+    assert first == second
+    assert b"Software" not in first
+
+
+def test_fewer_levels_make_a_smaller_file_of_nearly_the_same_colours(tmp_path: Path) -> None:
+    figure = panel_figure([row()], TREE)
+    save(figure, tmp_path / "all.png", 80, levels=256)
+    save(figure, tmp_path / "some.png", 80)
+    every, some = (read_image(tmp_path / f"{name}.png").astype(int) for name in ("all", "some"))
+    assert np.abs(every - some).max() <= 2
+    assert (some[0, 0] == 255).all()  # white stays white
+    sizes = [(tmp_path / f"{name}.png").stat().st_size for name in ("all", "some")]
+    assert sizes[1] < 0.9 * sizes[0]
+
+
+# --- figures ---------------------------------------------------------------------------------
+
+
+def test_class_iou_figure_shows_the_numbers() -> None:
+    figures = {
+        "iou": {"thing": 0.9, "top": 0.8, "foot": 0.7, "cap": 0.04, "stem_a": math.nan},
+        "interval": {f"mIoU_{k}": {"low": 0.5 - k / 10, "high": 0.6} for k in range(3)},
+        **{"mIoU_0": 0.9, "mIoU_1": 0.75, "mIoU_2": 0.37},
+    }
+    figure = render.class_iou_figure(figures, TREE)
+    bars = [bar for bar in figure.axes[0].patches if isinstance(bar, Rectangle)]
+    np.testing.assert_array_equal(
+        [bar.get_height() for bar in bars], [0.9, 0.8, 0.7, 0.04, math.nan, 0.7]
+    )
+    shown = words(figure)
+    labels = ["0.90", "0.80", "0.70", "0.04", "-", "0.70"]
+    assert [text for text in shown if len(text) in (1, 4)] == labels
+    assert "mIoU₁ 0.750" in shown and "[0.400, 0.600]" in shown
+    names = ["thing", "top", "foot", "cap", "stem_a", "foot"]
+    colours = ["#{:02x}{:02x}{:02x}".format(*class_colours(TREE)[name]) for name in names]
+    assert [to_hex(bar.get_facecolor()) for bar in bars] == colours
+
+
+def test_confusion_figure_normalises_rows_and_puts_siblings_together() -> None:
+    names = ["foot", "background", "cap", "stem_a"]
+    counts = np.array([[30, 10, 0, 0], [0, 500, 0, 0], [5, 0, 15, 0], [0, 0, 0, 0]])
+    counts.flags.writeable = False
+    figure = render.confusion_figure(counts, names, TREE)
+    axes = figure.axes[0]
+    order = ["background", "cap", "stem a", "foot"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == order
+    assert [label.get_text() for label in axes.get_xticklabels()] == order
+    table = np.array(words(figure)).reshape(4, 4).tolist()
+    assert table == [
+        ["100", "0", "0", "0"],
+        ["0", "75", "0", "25"],
+        ["-", "-", "-", "-"],
+        ["25", "0", "0", "75"],
+    ]
+
+
+def test_best_and_worst_leave_out_small_people_and_undefined_figures() -> None:
+    rows = [
+        {"id": sample, "foreground_share": share, "mIoU_2": figure}
+        for sample, share, figure in (
+            *(("a", "0.5", "0.9"), ("b", "0.5", "0.1"), ("c", "0.02", "0.99"), ("d", "0.3", "nan")),
+            *(("e", "0.1", "0.5"), ("f", "0.1", "0.6"), ("g", "0.1", "0.7"), ("h", "0.1", "0.8")),
+        )
+    ]
+    assert render.extremes(rows, "mIoU_2") == (["a", "h", "g", "f"], ["b", "e", "f", "g"])
+
+
+def test_render_draws_what_evaluation_wrote(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["models/segmenter", "data", "--split", "val", "--out", "results/final"]
+    monkeypatch.setattr(sys, "argv", ["evaluate_segmenter", *arguments])
+    evaluate_segmenter.main()
+    sheets: list[tuple[str, list[str]]] = []
+
+    def noted(rows: list[Row], tree: ClassTree, title: str) -> Figure:
+        sheets.append((title, [row.id for row in rows]))
+        assert all(row.note.startswith("mIoU₂") for row in rows)
+        return panel_figure(rows, tree, title)
+
+    monkeypatch.setattr(render, "panel_figure", noted)
+    written = []
+    for _ in range(2):
+        render.main()
+        written.append({path.name: path.read_bytes() for path in render.OUT.iterdir()})
+    assert written[0] == written[1]  # DVC sees no change where there is none
+    names = ("best", "class_iou", "confusion", "examples", "worst")
+    assert sorted(written[0]) == [f"{name}.png" for name in names]
+
+    with Path("results/final/images.csv").open(newline="") as file:
+        iou = {line["id"]: float(line["mIoU_2"]) for line in csv.DictReader(file)}
+    (_, examples), (_, best), (_, worst) = sheets[:3]
+    assert len(set(examples)) == 3 and set(examples) <= set(iou)
+    assert [iou[i] for i in best] == sorted(iou.values(), reverse=True)[:4]
+    assert [iou[i] for i in worst] == sorted(iou.values())[:4]
+
+
+# --- valid_segmentation ----------------------------------------------------------------------
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> dict[str, Row]:
+    """The rows that the program put on its sheet."""
+    seen: list[list[Row]] = []
+
+    def noted(rows: list[Row], tree: ClassTree) -> Figure:
+        seen.append(list(rows))
+        return Figure((1, 1))
+
+    monkeypatch.setattr(valid_segmentation, "panel_figure", noted)
+    valid_segmentation.main(arguments)
+    *single, sheet = seen
+    assert [[row.id] for row in sheet] == [[row.id for row in rows] for rows in single]
+    return {row.id: row for row in sheet}
+
+
+def test_ids_and_files_are_segmented(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter
+) -> None:
+    Image.fromarray(photograph(9, (50, 70))).save("mine.png")
+    rows = run(monkeypatch, "val_3", "mine.png")
+    assert list(rows) == ["val_3", "mine"]
+    np.testing.assert_array_equal(rows["val_3"].image, photograph(3))
+    np.testing.assert_array_equal(rows["val_3"].truth, bands())
+    assert rows["mine"].truth is None
+    for shown in rows.values():
+        np.testing.assert_array_equal(shown.prediction, segmenter(shown.image))
+
+
+def test_pictures_are_written_and_their_paths_printed(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    valid_segmentation.main(["val_0", "val_1", "--out", "here"])
+    names = ["val_0.png", "val_1.png", "sheet.png"]
+    assert capsys.readouterr().out.split() == [str(Path("here", name)) for name in names]
+    one, sheet = read_image("here/val_0.png"), read_image("here/sheet.png")
+    assert sheet.shape[1] == one.shape[1] and sheet.shape[0] > 1.3 * one.shape[0]
+
+
+def test_without_arguments_validation_images_are_drawn(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert set(run(monkeypatch)) == {f"val_{i}" for i in range(5)}  # there are only five
+    assert len(run(monkeypatch, "val_0", "--random", "5")) == 5  # named and drawn: shown once
+
+    def draw(seed: int) -> list[str]:
+        return list(valid_segmentation.find_sources([], DatasetFolder("data"), drawn=2, seed=seed))
+
+    assert draw(0) == draw(0) == list(run(monkeypatch, "--random", "2"))
+    assert list(run(monkeypatch, "--random", "2", "--seed", "7")) == draw(7) != draw(0)
+
+
+def test_all_unknown_words_are_named_at_once(workplace: Path) -> None:
+    Image.fromarray(photograph()).save("mine.png")
+    with pytest.raises(SystemExit) as stop:
+        valid_segmentation.main(["val_0", "nobody", "mine.png", "photos/gone.jpg", "train_0"])
+    message = str(stop.value)
+    assert message.startswith("nobody, photos/gone.jpg, train_0: ")
+    assert "5 ids" in message and "val_id.txt" in message
+    assert not valid_segmentation.OUT.exists()
+
+
+def test_no_picture_overwrites_another(workplace: Path) -> None:
+    for name in ("a/same.png", "b/same.png", "a/sheet.png", "a/val_0.png"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Image.fromarray(photograph()).save(name)
+    wanted = ["a/same.png", "b/same.png", "a/same.png", "a/sheet.png", "a/val_0.png", "val_0"]
+    sources = valid_segmentation.find_sources(wanted, DatasetFolder("data"), drawn=0, seed=0)
+    assert sources == {
+        "val_0": None,
+        "same": Path("a/same.png"),
+        "same_2": Path("b/same.png"),
+        "sheet_2": Path("a/sheet.png"),
+        "val_0_2": Path("a/val_0.png"),
+    }
+
+
+def test_an_image_without_label_map_is_shown_without_truth(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("data/gt_masks/val_2.png").unlink()
+    assert run(monkeypatch, "val_2")["val_2"].truth is None
+
+
+def test_files_need_no_data_set(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(photograph()).save("mine.png")
+    assert list(run(monkeypatch, "mine.png", "--data", "nowhere")) == ["mine"]
+    with pytest.raises(SystemExit, match=r"nowhere/val_id\.txt: no such file"):
+        valid_segmentation.main(["val_0", "--data", "nowhere"])
+
+
+def test_broken_files_stop_with_their_names(workplace: Path) -> None:
+    Path("broken.jpg").write_text("no picture")
+    with pytest.raises(SystemExit, match=r"broken\.jpg"):
+        valid_segmentation.main(["broken.jpg"])
+    Path("data/JPEGImages/val_1.png").unlink()
+    with pytest.raises(SystemExit, match="val_1: no such image"):
+        valid_segmentation.main(["val_1"])
+    write_labels(Path("data/gt_masks/val_0.png"), bands((12, 12)), palette(TREE))
+    with pytest.raises(SystemExit, match="make their sizes equal"):
+        valid_segmentation.main(["val_0"])
+
+
+def test_the_shipped_segmenter_comes_first(workplace: Path) -> None:
+    assert valid_segmentation.find_segmenter() == Path("models/segmenter")
+    Path("pretrained").mkdir()
+    Path("models/segmenter").rename("pretrained/default")
+    assert valid_segmentation.find_segmenter() == Path("pretrained/default")
+    valid_segmentation.main(["val_0", "--random", "1"])
+    Path("pretrained/default").rename("elsewhere")
+    with pytest.raises(SystemExit, match=r"run \./pipeline\.sh"):
+        valid_segmentation.main(["val_0"])
+    valid_segmentation.main(["val_0", "--segmenter", "elsewhere"])
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "101", "many"])
+def test_absurd_numbers_are_refused(number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        valid_segmentation.main(["--random", number])
+    assert "from 1 to 100" in capsys.readouterr().err

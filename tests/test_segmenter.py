@@ -1,0 +1,286 @@
+"""The chain: what its decisions guarantee, whatever the experts say."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from final_model_stage import segmenter as segmenter_module
+from final_model_stage.decisions import hard_decision, leaf_probabilities, product_decision
+from final_model_stage.evaluate import evaluate, true_conditionals
+from final_model_stage.segmenter import ExpertSettings, Segmenter, Settings
+from preprocessing_stage.check_dataset import Pair
+from preprocessing_stage.class_tree import ClassTree
+from train_stage.model import Expert
+from train_stage.params import ModelParams
+
+PEOPLE = {
+    "person": {
+        "background": 0,
+        "body": {"upper": {"hand": 1, "head": 4}, "lower": {"foot": 3, "knee": 5}},
+    }
+}
+DEEP = {
+    "scene": {
+        "nothing": 0,
+        "thing": {
+            "tail": 9,
+            "animal": {
+                "front": {"nose": 2, "paw": {"left": 7, "right": 30}},
+                "back": {"leg": 4, "fin": 5},
+            },
+        },
+    }
+}
+TREES = [ClassTree(PEOPLE), ClassTree(DEEP)]
+MODEL = ModelParams(
+    encoder="unet",
+    base_channels=8,
+    max_channels=16,
+    depth=2,
+    stem_stride=1,
+    initial_pool=1,
+    norm="layer",
+    dropout=0.5,
+)
+
+
+def make_segmenter(tree=TREES[0], longest_side=32, mode="hard", passes=1):
+    torch.manual_seed(0)
+    experts = {name: Expert(MODEL, len(tree[name].children)) for name in tree.experts}
+    for expert in experts.values():  # so that every child gets some pixels of a random image
+        nn.init.normal_(expert.head.weight)
+        nn.init.zeros_(expert.head.bias)
+    one = ExpertSettings(input_size=16, box_margin=0.1, model=MODEL)
+    config = Settings(
+        tree=tree.to_dict(),
+        longest_side=longest_side,
+        mode=mode,
+        passes=passes,
+        seed=0,
+        experts=dict.fromkeys(tree.experts, one),
+    )
+    return Segmenter(config, experts, precision="32-true", device="cpu")
+
+
+def random_image(seed=0, shape=(24, 32)):
+    return np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
+
+
+def random_labels(tree, seed, shape=(9, 7)):
+    ids = np.array([leaf.id for leaf in tree.leaves], np.uint8)
+    return np.random.default_rng(seed).choice(ids, shape)
+
+
+@pytest.mark.parametrize("tree", TREES, ids=["people", "deep"])
+@pytest.mark.parametrize("decide", [hard_decision, product_decision])
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_perfect_experts_give_the_true_label_map(tree, decide, seed):
+    labels = random_labels(tree, seed)
+    perfect = true_conditionals(labels, tree, level=tree.depth)
+    np.testing.assert_array_equal(decide(tree, perfect).numpy(), labels)
+
+
+@pytest.mark.parametrize("tree", TREES, ids=["people", "deep"])
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_child_never_claims_a_pixel_outside_its_parent(tree, seed):
+    generator = torch.Generator().manual_seed(seed)
+    conditionals = {
+        name: torch.rand(len(tree[name].children), 9, 7, generator=generator).softmax(0)
+        for name in tree.experts
+    }
+    labels = hard_decision(tree, conditionals).numpy()
+    region = {tree.root.name: np.ones_like(labels, bool)}
+    for name in tree.experts:
+        claimed = conditionals[name].argmax(0).numpy()
+        for k, child in enumerate(tree[name].children):
+            region[child.name] = region[name] & (claimed == k)
+            np.testing.assert_array_equal(
+                np.isin(labels, tree.ids(child.name)), region[child.name], child.name
+            )
+
+
+@pytest.mark.parametrize("tree", TREES, ids=["people", "deep"])
+def test_experts_are_shown_only_what_their_parent_claimed(tree, monkeypatch):
+    shown = {}
+    ask = Segmenter._ask
+
+    def record(self, name, images, regions):
+        if regions:  # experts whose region is empty are not asked
+            [shown[name]] = regions
+        return ask(self, name, images, regions)
+
+    monkeypatch.setattr(Segmenter, "_ask", record)
+    [(_, said)] = make_segmenter(tree).label([random_image()])
+    assert len(shown) >= 3
+    for name, region in shown.items():
+        if (parent := tree.parent(name)) is not None:
+            index = [child.name for child in parent.children].index(name)
+            assert not (region & (said[parent.name].argmax(0) != index)).any()
+            assert not (region & ~shown[parent.name]).any()
+
+
+@pytest.mark.parametrize("tree", TREES, ids=["people", "deep"])
+@pytest.mark.parametrize("mode", ["hard", "product"])
+@pytest.mark.parametrize("shape", [(24, 32), (97, 61), (1, 1), (5, 300)])
+def test_labels_have_the_images_size_and_the_trees_ids(tree, mode, shape):
+    labels = make_segmenter(tree, mode=mode)(random_image(shape=shape))
+    assert labels.dtype == np.uint8
+    assert labels.shape == shape
+    assert set(np.unique(labels)) <= {leaf.id for leaf in tree.leaves}
+
+
+def test_probabilities_of_every_level_add_up():
+    tree = TREES[0]
+    result = make_segmenter(tree).segment(random_image(shape=(50, 70)))
+    assert result.leaf_probabilities.shape == (5, 50, 70)
+    np.testing.assert_allclose(result.leaf_probabilities.sum(0), 1, atol=1e-5)
+    for level in range(tree.depth):
+        below_one = sum(result.probabilities(level).values())
+        np.testing.assert_allclose(below_one + result.leaf_probabilities[0], 1, atol=1e-5)
+    assert result.probabilities(0).keys() == {"body"}
+    assert 0 <= result.uncertainty.min() <= result.uncertainty.max() <= 1
+
+
+def test_leaf_probabilities_are_products_along_the_path():
+    tree = TREES[0]
+    said = {
+        "person": torch.tensor([0.4, 0.6]),
+        "body": torch.tensor([0.9, 0.1]),
+        "upper": torch.tensor([0.7, 0.3]),
+        "lower": torch.tensor([0.2, 0.8]),
+    }
+    found = leaf_probabilities(tree, {k: v.view(-1, 1, 1) for k, v in said.items()}).flatten()
+    names = [leaf.name for leaf in tree.leaves]
+    expected = {
+        "background": 0.4,
+        "hand": 0.6 * 0.9 * 0.7,
+        "foot": 0.6 * 0.1 * 0.2,
+        "head": 0.6 * 0.9 * 0.3,
+        "knee": 0.6 * 0.1 * 0.8,
+    }
+    assert dict(zip(names, found.tolist(), strict=True)) == pytest.approx(expected)
+
+
+def test_product_mode_may_overrule_an_unsure_parent():
+    tree = TREES[0]
+    said = {
+        "person": torch.tensor([0.45, 0.55]),
+        "body": torch.tensor([0.5, 0.5]),
+        "upper": torch.tensor([0.5, 0.5]),
+        "lower": torch.tensor([0.5, 0.5]),
+    }
+    said = {k: v.view(-1, 1, 1) for k, v in said.items()}
+    assert product_decision(tree, said).item() == 0
+    assert hard_decision(tree, said).item() != 0
+
+
+def test_experts_with_an_empty_region_are_not_asked():
+    chain = make_segmenter()
+
+    class Background(nn.Module):
+        def forward(self, image, region):
+            return (
+                torch.tensor([9.0, -9.0]).view(1, 2, 1, 1).expand(len(image), 2, *image.shape[2:])
+            )
+
+    class Broken(nn.Module):
+        def forward(self, image, region):
+            raise AssertionError("asked for nothing")
+
+    chain.experts = {name: Broken() for name in chain.experts} | {"person": Background()}
+    assert not chain(random_image()).any()
+
+
+def test_images_of_a_batch_do_not_influence_each_other():
+    chain = make_segmenter()
+    images = [
+        random_image(seed, shape) for seed, shape in enumerate([(24, 32), (30, 20), (64, 64)])
+    ]
+    together = [labels for labels, _ in chain.label(images)]
+    for image, labels in zip(images, together, strict=True):
+        np.testing.assert_array_equal(chain(image), labels)
+
+
+def test_stochastic_passes_differ_from_one_pass_and_repeat_themselves():
+    image = random_image()
+    one, many = make_segmenter(), make_segmenter(passes=4)
+    state = torch.random.get_rng_state()
+    first, second = many.segment(image), many.segment(image)
+    assert torch.equal(torch.random.get_rng_state(), state), "the caller's random state is kept"
+    np.testing.assert_array_equal(first.leaf_probabilities, second.leaf_probabilities)
+    assert not np.allclose(one.segment(image).leaf_probabilities, first.leaf_probabilities)
+
+
+def test_saved_and_loaded_it_says_the_same(tmp_path):
+    chain = make_segmenter(TREES[1])
+    chain.save(tmp_path)
+    loaded = Segmenter.load(tmp_path, precision="32-true")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "segmenter.json",
+        *(f"{name}.safetensors" for name in TREES[1].experts),
+    }
+    np.testing.assert_array_equal(loaded(random_image()), chain(random_image()))
+
+
+def test_weights_of_another_model_are_refused_by_name(tmp_path):
+    make_segmenter().save(tmp_path)
+    config = json.loads((tmp_path / "segmenter.json").read_text())
+    config["experts"]["upper"]["model"]["base_channels"] = 16
+    (tmp_path / "segmenter.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"upper\.safetensors"):
+        Segmenter.load(tmp_path)
+
+
+def test_neither_images_nor_label_maps_are_changed(monkeypatch, tmp_path):
+    """Read-only arrays go through chain and evaluation and come out as they were."""
+    tree = TREES[0]
+    pairs = [Pair(str(s), random_image(s), random_labels(tree, s, (24, 32))) for s in range(3)]
+    pairs.append(Pair("large", random_image(9, (70, 50)), random_labels(tree, 9, (70, 50))))
+    before = [(pair.image.copy(), pair.labels.copy()) for pair in pairs]
+
+    class Folder:
+        def ids(self, split):
+            return [pair.id for pair in pairs]
+
+    monkeypatch.setattr("final_model_stage.evaluate.read_pairs", lambda *_: iter(pairs))
+    for mode in ("hard", "product"):
+        evaluation = evaluate(make_segmenter(tree, mode=mode), Folder(), "val")
+        assert evaluation.counts.sum() == sum(pair.labels.size for pair in pairs)
+    make_segmenter(tree).segment(pairs[0].image)
+    for pair, (image, labels) in zip(pairs, before, strict=True):
+        np.testing.assert_array_equal(pair.image, image)
+        np.testing.assert_array_equal(pair.labels, labels)
+
+
+def test_oracle_counts_have_the_true_regions(monkeypatch):
+    tree = TREES[0]
+    pair = Pair("a", random_image(1, (40, 40)), random_labels(tree, 1, (40, 40)))
+    monkeypatch.setattr("final_model_stage.evaluate.read_pairs", lambda *_: iter([pair]))
+
+    class Folder:
+        def ids(self, split):
+            return ["a"]
+
+    evaluation = evaluate(make_segmenter(tree), Folder(), "val")
+    background, upper, lower = [0], [1, 3], [2, 4]  # indices in tree.leaves
+    body = upper + lower
+    level_0, level_1 = (evaluation.oracle_counts[k][0] for k in (0, 1))
+    assert level_0[np.ix_(background, body)].sum() == level_0[np.ix_(body, background)].sum() == 0
+    assert level_0[np.ix_(upper, lower)].sum() > 0
+    assert level_1[np.ix_(upper, lower)].sum() == level_1[np.ix_(lower, upper)].sum() == 0
+
+
+def test_large_batches_are_split(monkeypatch):
+    monkeypatch.setattr(segmenter_module, "BATCH", 2)
+    chain = make_segmenter()
+    images = [random_image(seed) for seed in range(5)]
+    alone = [chain(image) for image in images]
+    for labels, (found, _) in zip(alone, chain.label(images), strict=True):
+        np.testing.assert_array_equal(found, labels)

@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
+from functools import partial
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
+from torch.optim.swa_utils import AveragedModel
+from train_fixtures import ROOT, TIMM, expert_params, sections, write_project
+
+from preprocessing_stage.statistics import STATISTICS
+from train_stage import train_expert
+from train_stage.checkpoint import Checkpoint
+from train_stage.model import Expert
+
+EPOCHS = [1, 2, 3]  # two of the whole network, one of the decoder, two steps each
+WEIGHTS = Path("models/experts/person.safetensors")
+RESULTS = Path("results/experts/person")
+EVENTS = Path("results/metrics/person")
+SCALARS = {
+    *("learning_rate", "loss/train", "loss/validation"),
+    *("IoU/mean", "IoU/background", "IoU/body"),
+}
+EXAMPLES = "image | truth | prediction"
+
+# Event files are read in order of the seconds in their names: one second or more for each.
+seconds = count(int(time.time()))
+
+
+def train(folder: Path, expert: str = "person") -> None:
+    """What `python -m train_stage.train_expert` does in `folder`, on the CPU."""
+    with (
+        chdir(folder),
+        mock.patch.object(sys, "argv", ["train_expert", expert]),
+        mock.patch.object(train_expert, "Fabric", partial(Fabric, accelerator="cpu")),
+        mock.patch.object(event_file_writer, "time", SimpleNamespace(time=seconds.__next__)),
+    ):
+        train_expert.main()
+
+
+@contextmanager
+def killed(owner: type, name: str, call: int, *, after: bool = False) -> Iterator[None]:
+    """Interrupt before, or right after, the given call of a method."""
+    original, calls = getattr(owner, name), count(1)
+
+    def method(*args: Any) -> Any:
+        is_last = next(calls) == call
+        result = None if is_last and not after else original(*args)
+        if is_last:
+            raise KeyboardInterrupt
+        return result
+
+    with mock.patch.object(owner, name, method), pytest.raises(KeyboardInterrupt):
+        yield
+
+
+def checkpoints(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob(".checkpoints/*")}
+
+
+def history(folder: Path) -> list[dict[str, float]]:
+    with (folder / RESULTS / "history.csv").open(newline="") as table:
+        return [
+            {key: float(value) for key, value in row.items() if key != "phase"}
+            for row in csv.DictReader(table)
+        ]
+
+
+def events(folder: Path) -> EventAccumulator:
+    return EventAccumulator(str(folder / EVENTS)).Reload()
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the expert `person` was trained from beginning to end."""
+    folder = write_project(tmp_path_factory.mktemp("unbroken"))
+    train(folder)
+    return folder
+
+
+def test_writes_weights_that_the_model_takes(unbroken: Path) -> None:
+    model = Expert(expert_params().model, children=2)
+    model.load_state_dict(load_file(unbroken / WEIGHTS))
+
+
+def test_writes_a_line_of_history_an_epoch(unbroken: Path) -> None:
+    lines = (unbroken / RESULTS / "history.csv").read_text().splitlines()
+    names = "epoch,phase,learning_rate,loss,val_loss,mIoU,iou_background,iou_body"
+    assert lines[0] == names
+    assert [line.split(",")[:2] for line in lines[1:]] == [
+        ["1", "whole"],
+        ["2", "whole"],
+        ["3", "decoder"],
+    ]
+    for row in history(unbroken):
+        mean = (row["iou_background"] + row["iou_body"]) / 2
+        assert row["mIoU"] == pytest.approx(mean, abs=1e-5)
+
+
+def test_metrics_are_those_of_the_last_epoch(unbroken: Path) -> None:
+    metrics = json.loads((unbroken / RESULTS / "metrics.json").read_text())
+    last = history(unbroken)[-1]
+    assert metrics == {
+        "mIoU": last["mIoU"],
+        "iou": {"background": last["iou_background"], "body": last["iou_body"]},
+        "loss": last["loss"],
+        "val_loss": last["val_loss"],
+        "epochs": 3,
+        "parameters": sum(p.numel() for p in Expert(expert_params().model, 2).parameters()),
+    }
+
+
+def test_success_removes_the_checkpoint(unbroken: Path) -> None:
+    assert checkpoints(unbroken) == set()
+
+
+def test_tensorboard_shows_all_curves_and_examples(unbroken: Path) -> None:
+    shown = events(unbroken)
+    assert set(shown.Tags()["scalars"]) == SCALARS
+    for row, event in zip(history(unbroken), shown.Scalars("loss/validation"), strict=True):
+        assert (event.step, event.value) == (row["epoch"], pytest.approx(row["val_loss"], 1e-4))
+    images = shown.Images(EXAMPLES)
+    assert [image.step for image in images] == EPOCHS
+    assert (images[0].width, images[0].height) == (3 * 32, 4 * 32)  # a validation batch of 4
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call", "after"),
+    [
+        *((Checkpoint, "save", call, True) for call in EPOCHS),
+        *((Checkpoint, "save", call, False) for call in EPOCHS),
+        *((AveragedModel, "update_parameters", call, False) for call in (2, 4, 6)),
+    ],
+    ids=[f"{when} {n}" for when in ("after epoch", "saving epoch", "within epoch") for n in EPOCHS],
+)
+def test_a_killed_run_ends_like_an_unbroken_one(
+    tmp_path: Path, unbroken: Path, owner: type, name: str, call: int, after: bool
+) -> None:
+    write_project(tmp_path)
+    with killed(owner, name, call, after=after):
+        train(tmp_path)
+    assert not (tmp_path / WEIGHTS).exists()
+    train(tmp_path)
+    assert (tmp_path / WEIGHTS).read_bytes() == (unbroken / WEIGHTS).read_bytes()
+    for file in ("history.csv", "metrics.json"):
+        assert (tmp_path / RESULTS / file).read_bytes() == (unbroken / RESULTS / file).read_bytes()
+    assert checkpoints(tmp_path) == set()
+    shown, expected = events(tmp_path), events(unbroken)
+    for tag in SCALARS:
+        curve = [(event.step, event.value) for event in shown.Scalars(tag)]
+        assert curve == [(event.step, event.value) for event in expected.Scalars(tag)]
+    assert [image.step for image in shown.Images(EXAMPLES)] == EPOCHS
+
+
+def test_a_resumed_run_does_not_train_finished_epochs_again(tmp_path: Path) -> None:
+    write_project(tmp_path)
+    with killed(Checkpoint, "save", 2, after=True):
+        train(tmp_path)
+    step = AveragedModel.update_parameters
+    with mock.patch.object(AveragedModel, "update_parameters", autospec=True) as steps:
+        steps.side_effect = step
+        train(tmp_path)
+    assert steps.call_count == 2
+
+
+def test_a_new_run_shows_no_curve_of_an_old_one(tmp_path: Path) -> None:
+    train(write_project(tmp_path))
+    params = sections(epochs=1, decoder_epochs=0)
+    (tmp_path / "params.yaml").write_text(json.dumps(params))
+    train(tmp_path)
+    assert [event.step for event in events(tmp_path).Scalars("loss/train")] == [1]
+    assert len(history(tmp_path)) == 1
+
+
+def change_param(folder: Path) -> None:
+    (folder / "params.yaml").write_text(json.dumps(sections(weight_decay=0.5)))
+
+
+def change_samples(folder: Path) -> None:
+    table = folder / "data/packed/samples.csv"
+    table.write_text(table.read_text().replace("train_0", "train_00"))
+
+
+def change_gray(folder: Path) -> None:
+    (folder / STATISTICS / "grayscale.csv").write_text("id\ntrain_0\n")
+
+
+def change_class_weights(folder: Path) -> None:
+    table = folder / STATISTICS / "class_frequencies.csv"
+    table.write_text(table.read_text().replace("body,", "body,9"))
+
+
+def change_images(folder: Path) -> None:
+    images = folder / "data/packed/train.images.bin"
+    images.write_bytes(images.read_bytes()[::-1])
+
+
+@pytest.mark.parametrize(
+    "change", [change_param, change_samples, change_gray, change_class_weights, change_images]
+)
+def test_a_run_that_differs_has_a_checkpoint_of_its_own(tmp_path: Path, change: Any) -> None:
+    write_project(tmp_path)
+    with killed(Checkpoint, "save", 1, after=True):
+        train(tmp_path)
+    before = checkpoints(tmp_path)
+    change(tmp_path)
+    with killed(AveragedModel, "update_parameters", 1):
+        train(tmp_path)
+    assert len(checkpoints(tmp_path) - before) == 1
+
+
+def test_two_runs_on_one_checkpoint_are_refused(tmp_path: Path) -> None:
+    write_project(tmp_path)
+    save = Checkpoint.save
+
+    def train_again(checkpoint: Checkpoint, state: dict[str, Any]) -> None:
+        with pytest.raises(RuntimeError, match="another process trains this expert"):
+            train(tmp_path)
+        save(checkpoint, state)
+
+    with mock.patch.object(Checkpoint, "save", train_again):
+        train(tmp_path)
+    assert len(history(tmp_path)) == 3
+
+
+def test_a_kill_while_saving_leaves_the_state_before(tmp_path: Path) -> None:
+    checkpoint = Checkpoint("person", {}, tmp_path)
+    with checkpoint.locked():
+        checkpoint.save({"epoch": 1})
+        with (
+            mock.patch.object(torch, "save", lambda state, file: file.write(b"half") and 1 / 0),
+            pytest.raises(ZeroDivisionError),
+        ):
+            checkpoint.save({"epoch": 2})
+    assert checkpoint.load() == {"epoch": 1}
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
+    write_project(tmp_path, learning_rate=1e38)
+    with pytest.raises(FloatingPointError, match="lower learning_rate"):
+        train(tmp_path)
+    assert not (tmp_path / WEIGHTS).exists()
+
+
+@pytest.mark.parametrize("model", [{}, TIMM | {"dropout": 0.2}], ids=["unet", "timm"])
+def test_the_second_phase_changes_the_decoder_only(tmp_path: Path, model: dict[str, Any]) -> None:
+    write_project(tmp_path, model=model, epochs=1)
+    states: list[dict[str, torch.Tensor]] = []
+    save = Checkpoint.save
+
+    def keep(checkpoint: Checkpoint, state: dict[str, Any]) -> None:
+        save(checkpoint, state)
+        states.append((checkpoint.load() or {})["average"])
+
+    with mock.patch.object(Checkpoint, "save", keep):
+        train(tmp_path)
+    whole, decoder = states
+    final = load_file(tmp_path / WEIGHTS)
+    changed = {name for name in final if not torch.equal(whole["module." + name], final[name])}
+    parts = {name.partition(".")[0] for name in changed}
+    assert parts == {"decoder", "head"}
+    assert all(torch.equal(decoder["module." + name], final[name]) for name in final)
+
+
+def test_an_inner_expert_learns_its_two_parts(tmp_path: Path) -> None:
+    """The colours tell them apart, so a few steps more than by chance suffice."""
+    write_project(tmp_path, epochs=12, learning_rate=0.01, ema_decay=0.5)
+    train(tmp_path, "body")
+    metrics = json.loads((tmp_path / "results/experts/body/metrics.json").read_text())
+    assert metrics["iou"].keys() == {"upper", "lower"}
+    assert metrics["mIoU"] > 0.8
+
+
+def test_an_unknown_expert_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_project(tmp_path)
+    with pytest.raises(SystemExit) as error:
+        train(tmp_path, "nobody")
+    assert "nobody" in f"{error.value} {capsys.readouterr().err}"
+
+
+def test_two_processes_train_like_one(tmp_path: Path) -> None:
+    model = {"dropout": 0}
+    one = write_project(tmp_path / "one", model=model)
+    two = write_project(tmp_path / "two", model=model, devices=2)
+    train(one)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    module = ["-m", "train_stage.train_expert", "person"]
+    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run(
+        [sys.executable, *launch, *module], cwd=two, env=os.environ | environment, check=True
+    )
+    for alone, together in zip(history(one), history(two), strict=True):
+        assert together == pytest.approx(alone, abs=1e-4)
+    assert checkpoints(two) == set()
