@@ -19,6 +19,7 @@ from train_fixtures import (
 )
 
 from preprocessing_stage.packed_samples import PackedSplit
+from train_stage.augmentation import random_colours
 from train_stage.params import MachineParams
 from train_stage.samples import EpochBatches, ExpertSamples, Sample, collate
 from train_stage.train_expert import Loaders, make_loaders
@@ -139,6 +140,12 @@ def test_gray_samples_are_kept_dropped_or_matched(
     assert both.train.dataset.used == used
     assert both.train.dataset.gray_share == share
     assert both.val.dataset.used == [0, 1]
+
+
+def test_colours_without_jitter_stay() -> None:
+    params, rng = expert_params(augmentation=NO_JITTER).augmentation, np.random.default_rng(0)
+    image = torch.rand(3, 8, 8)
+    torch.testing.assert_close(random_colours(image, params, 0, rng), image)
 
 
 @pytest.mark.parametrize(("share", "least", "most"), [(0, 0, 0), (0.5, 5, 35), (1, 40, 40)])

@@ -98,9 +98,11 @@ class Encoder(nn.Module):
 class TimmEncoder(nn.Module):
     """Features of a timm model, strides 2 to 32, in place of the method's own encoder."""
 
+    net: Any
+
     def __init__(self, params: ModelParams) -> None:
         super().__init__()
-        self.net: Any = timm.create_model(params.encoder, features_only=True)
+        self.net = timm.create_model(params.encoder, features_only=True)
         self.channels: list[int] = self.net.feature_info.channels()
         self.dropout = nn.Dropout2d(params.dropout)
 

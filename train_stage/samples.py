@@ -133,7 +133,8 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
         for batch in range(len(self)):
             some = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield [(self.epoch, int(index)) for index in some[self.rank :: self.processes]]
+            if own := [(self.epoch, int(index)) for index in some[self.rank :: self.processes]]:
+                yield own
 
 
 def collate(samples: list[Sample]) -> Batch:

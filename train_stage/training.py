@@ -1,0 +1,170 @@
+"""A training of one expert: what an epoch and its evaluation do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from train_stage.confusion import confusion_matrix
+from train_stage.encoder_weights import load_encoder_weights
+from train_stage.losses import expert_loss
+from train_stage.model import Expert, TimmEncoder
+from train_stage.params import ExpertParams
+from train_stage.samples import Batch, EpochBatches, Sample
+
+
+@dataclass(frozen=True)
+class Phase:
+    name: str
+    epochs: int
+    learning_rate: float
+    decoder_only: bool
+
+
+@dataclass(frozen=True)
+class Loaders:
+    train: DataLoader[Sample]
+    batches: EpochBatches
+    """The sampler of `train`, which has to be told the epoch."""
+    val: DataLoader[Sample]
+    weights: torch.Tensor
+    """Class weights of the loss, (children,) float32."""
+
+
+class Training:
+    """The state of a run, and the two things done to it: an epoch, and its evaluation."""
+
+    def __init__(
+        self, fabric: Fabric, loaders: Loaders, params: ExpertParams, children: int
+    ) -> None:
+        torch.manual_seed(params.seed)
+        self.fabric, self.loaders, self.params, self.children = fabric, loaders, params, children
+        self.weights = loaders.weights.to(fabric.device)
+        self.model = Expert(params.model, children)
+        if params.encoder_weights and isinstance(self.model.encoder, TimmEncoder):
+            net, name = self.model.encoder.net, params.model.encoder
+            load_encoder_weights(net, name, params.encoder_weights)
+        self.model.to(fabric.device)
+
+    def start(self, phase: Phase) -> None:
+        """Set up optimiser, schedule and weight average of a phase."""
+        params = self.params
+        self.decoder_only = phase.decoder_only
+        self.model.encoder.requires_grad_(not phase.decoder_only)
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(
+            trained, phase.learning_rate, weight_decay=params.weight_decay, fused=True
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            phase.learning_rate,
+            total_steps=phase.epochs * len(self.loaders.batches),
+            pct_start=0.15,
+            cycle_momentum=False,
+        )
+        self.average = AveragedModel(self.model, multi_avg_fn=ema_update(params.ema_decay))
+        self.parallel, self.optimizer = self.fabric.setup(self.model, optimizer)
+
+    def finish(self) -> None:
+        """Take the averaged weights over into the model at the end of a phase."""
+        self.model.load_state_dict(self.average.module.state_dict())
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+
+    def train_epoch(self, epoch: int, progress: tqdm[Any]) -> float:
+        """One pass over the training samples; mean loss. Raises FloatingPointError."""
+        self.loaders.batches.epoch = epoch
+        # Dropout draws from the global generator: tied to the epoch, a resumed run repeats it.
+        torch.manual_seed(np.random.SeedSequence([self.params.seed, epoch]).generate_state(1)[0])
+        self.parallel.train()
+        if self.decoder_only:
+            # The frozen encoder keeps its batch statistics too; only its dropout stays on.
+            self.model.stochastic_encoder()
+        total = torch.zeros((), device=self.fabric.device)
+        for batch in self.loaders.train:
+            logits = self.parallel(*self._inputs(batch))
+            loss = expert_loss(
+                logits, batch.target.to(logits.device), self.weights, self.params.loss.dice_weight
+            )
+            if not torch.isfinite(loss):
+                raise FloatingPointError(
+                    f"epoch {epoch}: the loss is {loss.item()}; lower learning_rate"
+                )
+            self.fabric.backward(loss)
+            self.fabric.clip_gradients(
+                self.parallel, self.optimizer, max_norm=self.params.gradient_clip
+            )
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.schedule.step()
+            self.average.update_parameters(self.model)
+            total += loss.detach()
+            progress.update()
+        return float(self._sum(total)) / self.fabric.world_size / len(self.loaders.batches)
+
+    @torch.inference_mode()
+    def evaluate(self) -> tuple[float, np.ndarray]:
+        """Loss and confusion matrix of the averaged weights on the validation samples.
+
+        True regions, at the expert's input size.
+        """
+        self.average.eval()
+        losses = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
+        confusion = np.zeros((self.children, self.children), np.int64)
+        for batch in self.loaders.val:
+            logits = self.predict(batch)
+            target = batch.target.to(logits.device)
+            loss = expert_loss(logits, target, self.weights, self.params.loss.dice_weight)
+            losses += torch.stack([loss.double() * len(target), torch.tensor(len(target))])
+            confusion += confusion_matrix(
+                batch.target.numpy(), logits.argmax(1).cpu().numpy(), self.children
+            )
+        losses, counts = self._sum(losses), self._sum(torch.from_numpy(confusion))
+        return float(losses[0] / losses[1]), counts.numpy()
+
+    @torch.inference_mode()
+    def predict(self, batch: Batch) -> torch.Tensor:
+        """Logits (B, children, S, S) float32 of the averaged weights."""
+        with self.fabric.autocast():
+            return self.average(*self._inputs(batch))
+
+    def _sum(self, value: torch.Tensor) -> torch.Tensor:
+        """Over all processes."""
+        total = self.fabric.all_reduce(value, reduce_op="sum")
+        assert isinstance(total, torch.Tensor)
+        return total.cpu()
+
+    def _inputs(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        return batch.image.to(self.fabric.device), batch.region.to(self.fabric.device)
+
+
+def ema_update(decay: float) -> Any:
+    """Exponential moving average of weights that follows quickly while it is young."""
+
+    @torch.no_grad()
+    def update(
+        averaged: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor
+    ) -> None:
+        weight = min(decay, (1 + int(count)) / (10 + int(count)))
+        torch._foreach_lerp_(averaged, current, 1 - weight)
+
+    return update
