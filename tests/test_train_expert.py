@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
-from functools import partial
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +27,7 @@ from preprocessing_stage.statistics import STATISTICS
 from train_stage import train_expert
 from train_stage.checkpoint import Checkpoint
 from train_stage.model import Expert
+from train_stage.samples import ExpertSamples, Sample
 
 EPOCHS = [1, 2, 3]  # two of the whole network, one of the decoder, two steps each
 WEIGHTS = Path("models/experts/person.safetensors")
@@ -48,7 +48,7 @@ def train(folder: Path, expert: str = "person") -> None:
     with (
         chdir(folder),
         mock.patch.object(sys, "argv", ["train_expert", expert]),
-        mock.patch.object(train_expert, "Fabric", partial(Fabric, accelerator="cpu")),
+        mock.patch.object(torch.cuda, "is_available", return_value=False),
         mock.patch.object(event_file_writer, "time", SimpleNamespace(time=seconds.__next__)),
     ):
         train_expert.main()
@@ -179,6 +179,19 @@ def test_a_resumed_run_does_not_train_finished_epochs_again(tmp_path: Path) -> N
     assert steps.call_count == 2
 
 
+def test_every_epoch_draws_its_own_samples(tmp_path: Path) -> None:
+    epochs: list[int] = []
+    get = ExpertSamples.__getitem__
+
+    def note(samples: ExpertSamples, key: tuple[int, int]) -> Sample:
+        epochs.extend([key[0]] if samples.augment else [])
+        return get(samples, key)
+
+    with mock.patch.object(ExpertSamples, "__getitem__", note):
+        train(write_project(tmp_path))
+    assert epochs == 8 * [1] + 8 * [2] + 8 * [3]
+
+
 def test_a_new_run_shows_no_curve_of_an_old_one(tmp_path: Path) -> None:
     train(write_project(tmp_path))
     params = sections(epochs=1, decoder_epochs=0)
@@ -294,10 +307,20 @@ def test_an_unknown_expert_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "nobody" in f"{error.value} {capsys.readouterr().err}"
 
 
+def test_a_batch_that_processes_cannot_share_is_refused(tmp_path: Path) -> None:
+    write_project(tmp_path)
+    with (
+        mock.patch.object(Fabric, "world_size", 3),
+        pytest.raises(SystemExit, match=r"batch_size: 4 is no multiple of the 3 processes"),
+    ):
+        train(tmp_path)
+
+
 def test_two_processes_train_like_one(tmp_path: Path) -> None:
     model = {"dropout": 0}
-    one = write_project(tmp_path / "one", model=model)
-    two = write_project(tmp_path / "two", model=model, devices=2)
+    # The last batch of validation has one sample for two processes.
+    one = write_project(tmp_path / "one", val=5, model=model)
+    two = write_project(tmp_path / "two", val=5, model=model, devices=2)
     train(one)
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     module = ["-m", "train_stage.train_expert", "person"]
