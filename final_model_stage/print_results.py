@@ -16,15 +16,17 @@ def table(figures: dict[str, Any]) -> str:
     for name in (key for key in figures if key.startswith("mIoU_")):
         low, high = figures["interval"][name]["low"], figures["interval"][name]["high"]
         level = int(name.removeprefix("mIoU_"))
-        oracle = figures["oracle"].get(f"level_{level - 1}", {}).get(name)
+        given = figures["oracle"].get(f"level_{level - 1}", {}).get(name)
         lines.append(
             f"{name:10}   {figures[name]:.3f} [{low:.3f}, {high:.3f}]"
-            f"    {figures['per_image'][name]:.3f}       {'-' if oracle is None else f'{oracle:.3f}'}"
+            f"    {figures['per_image'][name]:.3f}       {'-' if given is None else f'{given:.3f}'}"
         )
     return "\n".join(lines)
 
 
 def main() -> None:
+    if not FIGURES.exists():  # only some stages were asked for
+        return
     print()
     print(table(json.loads(FIGURES.read_text())))
     print()

@@ -1,13 +1,14 @@
 """Check every sample and pack it once into flat uint8 files that all experts map into memory.
 
 Writes data/packed/<split>.images.bin and <split>.labels.bin (the samples one after another,
-row by row) and samples.csv (a line a sample: packed size, own size, pixels of each leaf id,
-chroma). One pass over each file; memory does not grow with the number of samples.
+row by row), samples.csv (a line a sample: packed size, own size, pixels of each leaf id, chroma)
+and checksums.sha256. One pass over each file; memory does not grow with the number of samples.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from tqdm import tqdm
 from preprocessing_stage.check_dataset import DatasetError, Pair, listing_problems, read_pairs
 from preprocessing_stage.class_tree import ClassTree
 from preprocessing_stage.dataset_folder import SPLITS, DatasetFolder
-from preprocessing_stage.packed_samples import PACKED
+from preprocessing_stage.packed_samples import CHECKSUMS, PACKED
 from preprocessing_stage.params import load_params
 from preprocessing_stage.shrink import shrink, shrunken_size
 
@@ -96,8 +97,18 @@ def pack(folder: DatasetFolder, tree: ClassTree, longest_side: int, out: Path) -
     if problems:
         shutil.rmtree(part)
         raise DatasetError(folder, problems)
+    write_checksums(part)
     shutil.rmtree(out, ignore_errors=True)
     part.rename(out)
+
+
+def write_checksums(folder: Path) -> None:
+    """SHA-256 of each file, in the form that `sha256sum --check` reads: what training ran on."""
+    lines = []
+    for path in sorted(set(folder.iterdir()) - {folder / CHECKSUMS}):
+        with path.open("rb") as file:
+            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.name}\n")
+    (folder / CHECKSUMS).write_text("".join(lines))
 
 
 def main() -> None:

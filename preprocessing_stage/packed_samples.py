@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 PACKED = Path("data/packed")
+CHECKSUMS = "checksums.sha256"
 
 
 @dataclass(frozen=True)

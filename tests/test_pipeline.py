@@ -22,14 +22,12 @@ TREE = {
         "nothing": 0,
         "thing": {
             "tail": 9,
-            "animal": {
-                "front": {"nose": 2, "paw": {"left": 7, "right": 30}},
-                "back": {"leg": 4, "fin": 5},
-            },
+            "front": {"nose": 2, "paw": {"left": 7, "right": 30}},
+            "back": {"leg": 4, "fin": 5},
         },
     }
 }
-EXPERTS = ["scene", "thing", "animal", "front", "paw", "back"]
+EXPERTS = ["scene", "thing", "front", "paw", "back"]
 NAMES = {0: "nothing", 2: "nose", 4: "leg", 5: "fin", 7: "left", 9: "tail", 30: "right"}
 
 
@@ -42,7 +40,8 @@ def write_data(folder):
     for sample in splits["train"] + splits["val"]:
         labels = np.repeat(rng.permutation(list(NAMES)), 5).astype(np.uint8)[:, None]
         labels = np.repeat(labels, 40, axis=1)
-        colours = np.stack([labels * 8, 255 - labels * 5, labels * 3 % 256], axis=2)
+        value = labels.astype(int)
+        colours = np.stack([value * 8, 255 - value * 5, value * 3 % 256], axis=2)
         image = np.clip(colours + rng.normal(0, 8, (35, 40, 3)), 0, 255).astype(np.uint8)
         Image.fromarray(image).save(folder / "JPEGImages" / f"{sample}.png")
         np.save(folder / "gt_masks" / f"{sample}.npy", labels)
@@ -117,7 +116,7 @@ def test_figures_cover_all_four_levels(workspace):
     assert figures["images"] == 4
     assert {k for k in figures if k.startswith("mIoU")} == {f"mIoU_{k}" for k in range(4)}
     assert figures["iou"].keys() == {
-        *("thing", "tail", "animal", "front", "back", "nose", "paw", "left", "right", "leg", "fin")
+        *("thing", "tail", "front", "back", "nose", "paw", "left", "right", "leg", "fin")
     }
     assert figures["oracle"].keys() == {"level_0", "level_1", "level_2"}
 

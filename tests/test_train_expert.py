@@ -23,6 +23,7 @@ from tensorboard.summary.writer import event_file_writer
 from torch.optim.swa_utils import AveragedModel
 from train_fixtures import ROOT, TIMM, expert_params, sections, write_project
 
+from preprocessing_stage.pack_samples import write_checksums
 from preprocessing_stage.statistics import STATISTICS
 from train_stage import train_expert
 from train_stage.checkpoint import Checkpoint
@@ -222,6 +223,7 @@ def change_class_weights(folder: Path) -> None:
 def change_images(folder: Path) -> None:
     images = folder / "data/packed/train.images.bin"
     images.write_bytes(images.read_bytes()[::-1])
+    write_checksums(images.parent)
 
 
 @pytest.mark.parametrize(

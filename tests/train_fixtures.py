@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from preprocessing_stage.class_tree import ClassTree
+from preprocessing_stage.pack_samples import write_checksums
 from preprocessing_stage.packed_samples import PACKED, PackedSplit
 from preprocessing_stage.params import read_yaml
 from preprocessing_stage.statistics import STATISTICS
@@ -113,6 +114,7 @@ def write_packed(folder: Path, splits: dict[str, list[Pair]], gray: tuple[str, .
     ]:
         with path.open("w", newline="") as file:
             csv.writer(file).writerows(rows)
+    write_checksums(packed)
 
 
 def write_project(folder: Path, train: int = 9, val: int = 6, **changes: Any) -> Path:

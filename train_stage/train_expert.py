@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from preprocessing_stage.class_tree import ClassTree
-from preprocessing_stage.packed_samples import PACKED, PackedSplit
+from preprocessing_stage.packed_samples import CHECKSUMS, PACKED, PackedSplit
 from preprocessing_stage.params import load_params as load_preprocessing_params
-from preprocessing_stage.statistics import read_gray, read_pixels
+from preprocessing_stage.statistics import STATISTICS, read_gray, read_pixels
 from train_stage.checkpoint import Checkpoint, fingerprint
 from train_stage.confusion import iou
 from train_stage.losses import class_weights
@@ -163,6 +163,8 @@ def main() -> None:
     expert = parser.parse_args().expert
     tree = load_preprocessing_params().class_tree
     train_params = load_params()
+    if expert not in tree.experts:
+        raise SystemExit(f"{expert}: no inner node of the tree; they are {', '.join(tree.experts)}")
     params, machine = train_params.experts[expert], train_params.machine
     precision = pick_precision(params.precision)
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
@@ -178,7 +180,7 @@ def main() -> None:
         {
             "params": params.model_dump(),
             "tree": tree.to_dict(),
-            "data": fingerprint(PACKED / "samples.csv"),
+            "data": fingerprint(PACKED / CHECKSUMS, *sorted(STATISTICS.glob("*.csv"))),
             "code": fingerprint(Path(__file__).parent),
             "processes": fabric.world_size,
             "precision": precision,
