@@ -109,12 +109,11 @@ class Segmenter:
         experts = {}
         for name in tree.experts:
             experts[name] = Expert(settings.experts[name].model, len(tree[name].children))
+            weights = path / f"{name}.safetensors"
             try:
-                experts[name].load_state_dict(load_file(path / f"{name}.safetensors"))
+                experts[name].load_state_dict(load_file(weights))
             except RuntimeError as error:
-                raise ValueError(
-                    f"{path / name}.safetensors: not the weights of {error}"
-                ) from error
+                raise ValueError(f"{weights}: does not fit segmenter.json: {error}") from error
         return cls(settings, experts, precision)
 
     def save(self, path: Path | str) -> None:

@@ -209,6 +209,7 @@ def change_param(folder: Path) -> None:
 def change_samples(folder: Path) -> None:
     table = folder / "data/packed/samples.csv"
     table.write_text(table.read_text().replace("train_0", "train_00"))
+    write_checksums(table.parent)
 
 
 def change_gray(folder: Path) -> None:
