@@ -19,14 +19,17 @@ from preprocessing_stage.params import read_yaml
 
 ROOT = Path(__file__).parent.parent
 
-# Over the values of params.yaml: everything as small as it may be.
+# Over the values of params.yaml: as small as may be, and all that fits together or not.
 TINY = {
+    "data.folder": "data/drawn_people",
     "data.longest_side": 32,
     "draw_people": {"seed": 0, "train": 4, "val": 2, "size": 32},
     "train.input_size": 32,
-    "train.model.base_channels": 8,
-    "train.model.max_channels": 16,
-    "train.model.depth": 2,
+    "train.encoder_weights": None,
+    "train.model": {
+        **{"encoder": "unet", "base_channels": 8, "max_channels": 16, "depth": 2},
+        **{"stem_stride": 2, "initial_pool": 1, "norm": "layer", "dropout": 0.1},
+    },
     "train.batch_size": 4,
     "train.epochs": 1,
     "train.decoder_epochs": 1,
@@ -104,19 +107,19 @@ def blobs(tree: ClassTree, shape: tuple[int, int], rng: np.random.Generator) -> 
 
 
 @pytest.fixture(scope="session")
-def tiny_params(repo_params) -> Callable[..., dict[str, Any]]:
+def tiny_params(repo_params, tree) -> Callable[..., dict[str, Any]]:
     """tiny_params(**changes): sections of a complete, tiny params file.
 
-    A change is a dotted key and its new value, `...` takes the key out. A changed `tree` brings
-    `experts` without overrides along.
+    A change is a dotted key and its new value, `...` takes the key out. `experts` has those of the
+    (changed) tree, without overrides.
     """
 
     def make(**changes: Any) -> dict[str, Any]:
         sections = copy.deepcopy(repo_params)
+        experts = tree.experts
         if not tree_problems(changes.get("tree")):
-            sections["experts"] = {name: {} for name in ClassTree(changes["tree"]).experts}
-        else:
-            sections["experts"]["person"] = {}
+            experts = ClassTree(changes["tree"]).experts
+        sections["experts"] = {name: {} for name in experts}
         for key, value in (TINY | changes).items():
             *above, last = key.split(".")
             section = sections

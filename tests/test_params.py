@@ -193,12 +193,12 @@ def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params
     ("changes", "problem"),
     [
         (
-            {"train.input_size": 36},
-            "train: input_size 36 is no multiple of 8 = stem_stride x initial_pool",
+            {"train.input_size": 38},
+            "train: input_size 38 is no multiple of 4 = stem_stride x initial_pool",
         ),
         (
-            {"experts.body.model.depth": 5},
-            "experts.body: input_size 32 is no multiple of 64",  # stride 2, initial_pool 2
+            {"experts.body.model": {"depth": 5, "initial_pool": 2}},
+            "experts.body: input_size 32 is no multiple of 64",
         ),
         (
             {"experts.body.encoder_weights": "package"},
@@ -219,12 +219,8 @@ def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params
     ],
 )
 def test_params_that_contradict_each_other_are_refused_once(changes, problem, tiny_params):
-    sections = tiny_params(**{"experts.body.model": {"initial_pool": 2}} | changes)
-    sections["train"]["model"]["initial_pool"] = 2
-    for name in ("upper_body", "lower_body"):
-        sections["experts"][name] = {}
-    found = problems(sections)
-    assert len(found) == 1 and found[0].startswith(problem)
+    [found] = problems(tiny_params(**changes))
+    assert found.startswith(problem)
 
 
 def test_a_timm_encoder_with_its_scales_and_weights_is_valid(tiny_params):
@@ -342,21 +338,22 @@ def test_experts_named_by_numbers_are_refused_even_where_the_tree_is_broken(tiny
 # --- YAML --------------------------------------------------------------------------------------
 
 
-def with_text(path: Path, old: str, new: str) -> Path:
-    text = (ROOT / "params.yaml").read_text()
+def rewrite(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
     assert text.count(old) == 1
-    (path / "params.yaml").write_text(text.replace(old, new))
-    return path / "params.yaml"
+    path.write_text(text.replace(old, new))
 
 
 @pytest.mark.parametrize("number", ["1e-3", "1E-3", "0.001", "'1e-3'"])
-def test_numbers_are_read_as_dvc_reads_and_writes_them(number, tmp_path):
-    path = with_text(tmp_path, "learning_rate: 2.0e-3", f"learning_rate: {number}")
+def test_numbers_are_read_as_dvc_reads_and_writes_them(number, params_file, tmp_path):
+    path = params_file(tmp_path, **{"train.learning_rate": 77})
+    rewrite(path, "learning_rate: 77\n", f"learning_rate: {number}\n")
     assert load_train(path).experts["person"].learning_rate == 0.001
 
 
-def test_a_key_that_stands_twice_is_refused(tmp_path):
-    path = with_text(tmp_path, "  epochs: 12\n", "  epochs: 12\n  epochs: 13\n")
+def test_a_key_that_stands_twice_is_refused(params_file, tmp_path):
+    path = params_file(tmp_path)
+    rewrite(path, "  epochs: 1\n", "  epochs: 1\n  epochs: 13\n")
     with pytest.raises(ParamsError, match='duplicate key "epochs" with value "13"'):
         check_all(path)
 

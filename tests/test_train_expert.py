@@ -199,6 +199,7 @@ def test_a_new_run_shows_no_curve_of_an_old_one(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(json.dumps(params))
     train(tmp_path)
     assert [event.step for event in events(tmp_path).Scalars("loss/train")] == [1]
+    assert len(list((tmp_path / EVENTS).iterdir())) == 1
     assert len(history(tmp_path)) == 1
 
 
