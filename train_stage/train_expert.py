@@ -100,7 +100,7 @@ def train(
         saved["history"] if saved else [],
         enabled=fabric.is_global_zero,
     )
-    examples = next(iter(loaders.val))
+    examples = next(iter(loaders.val), None)
     with tqdm(
         total=sum(phase.epochs for phase in plan) * len(loaders.batches),
         initial=len(record.history) * len(loaders.batches),
@@ -121,7 +121,7 @@ def train(
                 val_loss, confusion = training.evaluate()
                 rate = float(training.schedule.get_last_lr()[0])
                 row = record.add_epoch(phase.name, rate, loss, val_loss, iou(confusion))
-                if epoch % params.examples_every == 0 or epoch == phase.epochs:
+                if examples and (epoch % params.examples_every == 0 or epoch == phase.epochs):
                     record.add_examples(examples, training.predict(examples))
                 progress.set_postfix(loss=row["loss"], mIoU=row["mIoU"])
                 if fabric.is_global_zero:

@@ -134,7 +134,8 @@ class Training:
             logits = self.predict(batch)
             target = batch.target.to(logits.device)
             loss = expert_loss(logits, target, self.weights, self.params.loss.dice_weight)
-            losses += torch.stack([loss.double() * len(target), torch.tensor(len(target))])
+            losses[0] += loss.double() * len(target)
+            losses[1] += len(target)
             confusion += confusion_matrix(
                 batch.target.numpy(), logits.argmax(1).cpu().numpy(), self.children
             )
