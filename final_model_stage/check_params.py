@@ -11,31 +11,45 @@ from pathlib import Path
 
 from final_model_stage.params import final_problems
 from preprocessing_stage.check_dataset import DatasetError, listing_problems
-from preprocessing_stage.dataset_folder import DatasetFolder
-from preprocessing_stage.draw_people import OUT as DRAWN_PEOPLE
+from preprocessing_stage.dataset_folder import RENDERED_PEOPLE, DatasetFolder
 from preprocessing_stage.params import PARAMS_FILE, ParamsError, preprocessing_problems, read_yaml
-from train_stage.params import train_problems
+from train_stage.params import TrainParams, train_problems
+from train_stage.start_from import start_file
 
 
 def check_all(path: Path = PARAMS_FILE) -> None:
     """Raises ParamsError with the problems of all sections, DatasetError with the data set's."""
     sections = read_yaml(path)
-    known = ("tree", "data", "draw_people", "train", "experts", "machine", "final")
+    known = ("tree", "data", "render_people", "train", "experts", "machine", "final")
     problems = [
         f"{key}: is no section; they are {', '.join(known)}" for key in sections if key not in known
     ]
     preprocessing, found = preprocessing_problems(sections)
     problems += found
-    problems += train_problems(sections)[1]
+    train, found = train_problems(sections)
+    problems += found
+    problems += _missing_starts(train) if train else []
     problems += final_problems(sections)[1]
     if problems or preprocessing is None:
         raise ParamsError(path, problems)
     folder = DatasetFolder(preprocessing.data.folder)
-    # The pipeline itself makes the drawn people; any other data set has to be there.
-    if folder.path != DRAWN_PEOPLE and (
+    # The pipeline itself makes the rendered people; any other data set has to be there.
+    if folder.path != RENDERED_PEOPLE and (
         found := listing_problems(folder, preprocessing.class_tree)
     ):
         raise DatasetError(folder, found)
+
+
+def _missing_starts(train: TrainParams) -> list[str]:
+    """Trained experts to start from that are not there."""
+    missing = []
+    for name, expert in train.experts.items():
+        try:
+            if expert.start_from is not None:
+                start_file(expert.start_from, name)
+        except FileNotFoundError as error:
+            missing.append(str(error))
+    return missing
 
 
 def main() -> None:

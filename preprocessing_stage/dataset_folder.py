@@ -18,6 +18,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 SPLITS = ("train", "val")
+RENDERED_PEOPLE = Path("data/rendered_people")
+"""The data set that the pipeline makes itself."""
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 LABEL_SUFFIXES = (".png", ".npy")
 

@@ -1,4 +1,4 @@
-"""Schema of the sections `tree`, `data` and `draw_people` of `params.yaml`."""
+"""Schema of the sections `tree`, `data` and `render_people` of `params.yaml`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class DataParams(Section):
     """A photograph is near gray if max(R, G, B) - min(R, G, B) stays below this in 99 % of it."""
 
 
-class DrawPeopleParams(Section):
+class RenderPeopleParams(Section):
     seed: int = Field(ge=0)
     train: int = Field(ge=2)
     """Number of training samples."""
@@ -76,7 +76,7 @@ def _check_tree(section: Any) -> Any:
 class PreprocessingParams(Section):
     tree: Annotated[Any, AfterValidator(_check_tree)]
     data: DataParams
-    draw_people: DrawPeopleParams
+    render_people: RenderPeopleParams
 
     @property
     def class_tree(self) -> ClassTree:

@@ -21,11 +21,12 @@ ROOT = Path(__file__).parent.parent
 
 # Over the values of params.yaml: as small as may be, and all that fits together or not.
 TINY = {
-    "data.folder": "data/drawn_people",
+    "data.folder": "data/rendered_people",
     "data.longest_side": 32,
-    "draw_people": {"seed": 0, "train": 4, "val": 2, "size": 32},
+    "render_people": {"seed": 0, "train": 4, "val": 2, "size": 32},
     "train.input_size": 32,
     "train.encoder_weights": None,
+    "train.start_from": None,
     "train.model": {
         **{"encoder": "unet", "base_channels": 8, "max_channels": 16, "depth": 2},
         **{"stem_stride": 2, "initial_pool": 1, "norm": "layer", "dropout": 0.1},

@@ -10,7 +10,9 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parent.parent
 STAGES = ["preprocessing_stage", "train_stage", "final_model_stage"]
 MODULES = {
-    f"{path.parent.name}.{path.stem}": path for s in STAGES for path in (ROOT / s).glob("*.py")
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for s in STAGES
+    for path in sorted((ROOT / s).rglob("*.py"))
 }
 
 
@@ -18,8 +20,9 @@ def project_imports(module: str) -> set[str]:
     """Modules of the project that a module imports at its top level."""
     found = set()
     for node in ast.walk(ast.parse(MODULES[module].read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module in MODULES:
-            found.add(node.module)
+        if isinstance(node, ast.ImportFrom):
+            names = {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            found |= names & MODULES.keys()
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names if alias.name in MODULES}
     return found
@@ -53,7 +56,8 @@ def test_dvc_deps_equal_imports(stage):
     section = dvc_stages()[stage]
     words = shlex.split(section["cmd"])
     module = words[words.index("-m") + 1]
-    paths = {MODULES[m].relative_to(ROOT).as_posix() for m in all_imports(module)}
+    modules = (MODULES[m].relative_to(ROOT) for m in all_imports(module))
+    paths = {path.as_posix() for path in modules if path.name != "__init__.py"}
     assert {dep for dep in section["deps"] if dep.endswith(".py")} == paths
 
 

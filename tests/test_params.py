@@ -65,11 +65,25 @@ def data(make_dataset, tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     "profile", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda p: p.stem
 )
-def test_every_profile_is_valid(profile, data, tmp_path):
+def test_every_profile_is_valid_in_its_workspace(profile, data, tmp_path, monkeypatch):
     sections = read_yaml(profile)
     sections["data"]["folder"] = str(data)
-    YAML().dump(sections, tmp_path / "params.yaml")
-    check_all(tmp_path / "params.yaml")
+    workspace, experts = tmp_path / "runs" / profile.stem, tmp_path / "models" / "experts"
+    for folder in (workspace, experts):
+        folder.mkdir(parents=True)
+    for name in sections["experts"]:  # those of the default run
+        (experts / f"{name}.safetensors").touch()
+    monkeypatch.chdir(workspace)
+    YAML().dump(sections, Path("params.yaml"))
+    check_all(Path("params.yaml"))
+
+
+def test_experts_to_start_from_that_are_missing_are_all_named(tiny_params, tmp_path):
+    found = problems(tiny_params(**{"train.start_from": str(tmp_path)}))
+    assert found == [
+        f"experts.{name}.start_from: there is no {tmp_path / name}.safetensors"
+        for name in tiny_params()["experts"]
+    ]
 
 
 def test_a_tiny_file_and_one_of_another_tree_are_valid(tiny_params, deep_tree):
@@ -92,20 +106,23 @@ def test_params_never_change(params_file, tmp_path):
 
 # --- what is refused ---------------------------------------------------------------------------
 
+TIMM = {"encoder": "resnet18", "depth": 5, "stem_stride": 2, "initial_pool": 1}
+
 # Every param that is no override: values just outside of what it may be, or of another kind.
 REFUSED = {
     "data.folder": ["", 7],
     "data.longest_side": [31, 2049, 100.5],
     "data.near_gray_chroma": [0, 256],
-    "draw_people.seed": [-1, 0.5],
-    "draw_people.train": [1],
-    "draw_people.val": [0],
-    "draw_people.size": [31, 1025],
+    "render_people.seed": [-1, 0.5],
+    "render_people.train": [1],
+    "render_people.val": [0],
+    "render_people.size": [31, 1025],
     "train.seed": [-1],
     "train.input_size": [15, 2049],
     "train.box_margin": [-0.1, 1.1],
     "train.gray": ["some", True],
     "train.encoder_weights": [True, 3],
+    "train.start_from": [True, 3],
     "train.model.encoder": ["", "U-Net"],
     "train.model.base_channels": [3, 257],
     "train.model.max_channels": [3, 2049],
@@ -166,15 +183,15 @@ def test_a_missing_param_is_refused(key, tiny_params):
     assert f"{key}: is missing" in problems(tiny_params(**{key: ...}))
 
 
-def test_null_is_a_value_of_encoder_weights_alone(tiny_params):
+def test_null_is_a_value_of_what_a_training_may_start_from_alone(tiny_params):
     may_be_null = [key for key in REFUSED if not problems(tiny_params(**{key: None}))]
-    assert may_be_null == ["train.encoder_weights"]
+    assert may_be_null == ["train.encoder_weights", "train.start_from"]
 
 
 @pytest.mark.parametrize(
     ("key", "problem"),
     [
-        ("trian", "trian: is no section; they are tree, data, draw_people, train, experts"),
+        ("trian", "trian: is no section; they are tree, data, render_people, train, experts"),
         ("data.size", "data.size: is unknown; known here: folder, longest_side, near_gray_chroma"),
         ("train.lr", "train.lr: is unknown; known here: augmentation, batch_size, box_margin"),
         ("train.model.norms", "train.model.norms: is unknown; known here: base_channels, depth"),
@@ -205,6 +222,10 @@ def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params
             "experts.body: encoder_weights needs a timm encoder",
         ),
         (
+            {"train.encoder_weights": "hub", "train.start_from": "models", "train.model": TIMM},
+            "train: start_from would overwrite encoder_weights",
+        ),
+        (
             {"experts.body.model.encoder": "resnet18"},
             "experts.body.model: encoder resnet18 has 5 scales from stride 2 on; set depth 5",
         ),
@@ -224,8 +245,7 @@ def test_params_that_contradict_each_other_are_refused_once(changes, problem, ti
 
 
 def test_a_timm_encoder_with_its_scales_and_weights_is_valid(tiny_params):
-    timm = {"encoder": "resnet18", "depth": 5, "stem_stride": 2, "initial_pool": 1}
-    change = {"model": timm, "encoder_weights": "hub"}
+    change = {"model": TIMM, "encoder_weights": "hub"}
     assert problems(tiny_params(**{"experts.person": change})) == []
 
 
@@ -248,7 +268,7 @@ def test_all_problems_of_all_sections_come_at_once_with_key_and_value(tiny_param
         **{
             "tree.person.body.upper_body.head": 255,
             "data.longest_side": 7,
-            "draw_people.val": ...,
+            "render_people.val": ...,
             "train.epochs": 0,
             "train.model.widht": 3,
             "experts.body.batch_size": -4,
@@ -262,7 +282,7 @@ def test_all_problems_of_all_sections_come_at_once_with_key_and_value(tiny_param
         "plots: is no section",
         "tree.person.body.upper_body.head: 255 is no leaf id",
         "data.longest_side: Input should be greater than or equal to 32, got 7",
-        "draw_people.val: is missing",
+        "render_people.val: is missing",
         "machine: Input should be a valid dictionary or instance of MachineParams, got 'laptop'",
         "train.model.widht: is unknown",
         "train.epochs: Input should be greater than 0, got 0",
@@ -464,8 +484,8 @@ def test_main_fails_with_one_line_if_there_is_no_data_set(
         run_main(monkeypatch, str(path))
 
 
-def test_drawn_people_need_not_be_there_yet(params_file, tmp_path, monkeypatch):
-    path = params_file(tmp_path, **{"data.folder": "data/drawn_people"})
+def test_rendered_people_need_not_be_there_yet(params_file, tmp_path, monkeypatch):
+    path = params_file(tmp_path, **{"data.folder": "data/rendered_people"})
     monkeypatch.chdir(tmp_path)
     check_all(path)
     with pytest.raises(DatasetError, match="no such folder; set data"):

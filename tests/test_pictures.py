@@ -29,7 +29,7 @@ TREE = ClassTree(SECTION)
 PARAMS = f"""
 tree: {SECTION}
 data: {{folder: data, longest_side: 48, near_gray_chroma: 12}}
-draw_people: {{seed: 0, train: 2, val: 1, size: 32}}
+render_people: {{seed: 0, train: 2, val: 1, size: 32}}
 final: {{mode: hard, passes: 1, precision: 32-true, seed: 3, bootstrap: 100, examples: 3}}
 """
 

@@ -52,7 +52,7 @@ def tiny_params(data):
     params = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text())
     params["tree"] = TREE
     params["data"] |= {"folder": str(data), "longest_side": 40}
-    params["draw_people"] |= {"train": 2, "val": 1, "size": 32}
+    params["render_people"] |= {"train": 2, "val": 1, "size": 32}
     params["train"] |= {
         "input_size": 32,
         "batch_size": 4,
@@ -103,7 +103,7 @@ def ran(log):
 def test_every_stage_runs_for_every_expert_of_the_tree(workspace):
     stages = ran((workspace / "log").read_text())
     assert set(stages) == {
-        *("draw_people", "pack_samples", "class_frequencies", "find_grayscale"),
+        *("render_people", "pack_samples", "class_frequencies", "find_grayscale"),
         *(f"train@{name}" for name in EXPERTS),
         *("build_segmenter", "evaluate_segmenter", "render"),
     }

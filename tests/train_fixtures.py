@@ -24,6 +24,7 @@ TREE = ClassTree({"person": {"background": 0, "body": {"upper": 1, "lower": 2}}}
 TINY = {
     "input_size": 32,
     "encoder_weights": None,
+    "start_from": None,
     "model": {
         "encoder": "unet",
         "base_channels": 8,

@@ -106,6 +106,9 @@ class ExpertParams(Section):
     encoder_weights: str | None
     """Start of a timm encoder: package (from a Python package), hub (timm downloads them), or a
     file with a state dict of the timm model; null starts at random."""
+    start_from: str | None
+    """Trained expert to start from: a .safetensors file, or a folder with one of the expert's name.
+    Networks have to be alike but for the number of classes."""
     loss: LossParams
     augmentation: AugmentationParams
     batch_size: PositiveInt
@@ -133,6 +136,8 @@ class ExpertParams(Section):
             )
         if self.encoder_weights is not None and self.model.encoder == "unet":
             raise ValueError("encoder_weights needs a timm encoder, set it to null for unet")
+        if self.encoder_weights is not None and self.start_from is not None:
+            raise ValueError("start_from would overwrite encoder_weights, set one of them to null")
         return self
 
 

@@ -30,6 +30,7 @@ from train_stage.params import ExpertParams, MachineParams, load_params
 from train_stage.precision import pick_precision
 from train_stage.record import Record
 from train_stage.samples import EpochBatches, ExpertSamples, collate
+from train_stage.start_from import start_file
 from train_stage.training import Loaders, Phase, Training
 
 MODELS = Path("models/experts")
@@ -92,7 +93,8 @@ def train(
     """
     children = tree[expert].children
     plan = phases(params)
-    training = Training(fabric, loaders, params, len(children))
+    start = start_file(params.start_from, expert) if params.start_from else None
+    training = Training(fabric, loaders, params, len(children), start)
     saved = checkpoint.load()
     record = Record(
         expert,
@@ -175,10 +177,12 @@ def main() -> None:
             f"experts.{expert}.batch_size: {params.batch_size} is no multiple of the "
             f"{fabric.world_size} processes; each takes an equal share of every batch"
         )
+    starts = [start_file(params.start_from, expert)] if params.start_from else []
     checkpoint = Checkpoint(
         expert,
         {
             "params": params.model_dump(),
+            "start": fingerprint(*starts),
             "tree": tree.to_dict(),
             "data": fingerprint(PACKED / CHECKSUMS, *sorted(STATISTICS.glob("*.csv"))),
             "code": fingerprint(Path(__file__).parent),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from train_stage.losses import expert_loss
 from train_stage.model import Expert, TimmEncoder
 from train_stage.params import ExpertParams
 from train_stage.samples import Batch, EpochBatches, Sample
+from train_stage.start_from import start_from
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,14 @@ class Training:
     """The state of a run, and the two things done to it: an epoch, and its evaluation."""
 
     def __init__(
-        self, fabric: Fabric, loaders: Loaders, params: ExpertParams, children: int
+        self,
+        fabric: Fabric,
+        loaders: Loaders,
+        params: ExpertParams,
+        children: int,
+        start: Path | None = None,
     ) -> None:
+        """start: file of an expert to start from."""
         torch.manual_seed(params.seed)
         self.fabric, self.loaders, self.params, self.children = fabric, loaders, params, children
         self.weights = loaders.weights.to(fabric.device)
@@ -51,6 +59,8 @@ class Training:
         if params.encoder_weights and isinstance(self.model.encoder, TimmEncoder):
             net, name = self.model.encoder.net, params.model.encoder
             load_encoder_weights(net, name, params.encoder_weights)
+        if start:
+            start_from(self.model, start)
         self.model.to(fabric.device)
 
     def start(self, phase: Phase) -> None:

@@ -1,0 +1,109 @@
+"""Render the data set that the pipeline runs on as it comes: people with exact part labels.
+
+Writes data/rendered_people in the layout of `dataset_folder`. A sample depends on the seed, its
+split and its index alone: more of them keep the earlier ones, and processes change nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from importlib.metadata import version
+from io import BytesIO
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from preprocessing_stage.dataset_folder import RENDERED_PEOPLE, SPLITS, write_labels, write_listing
+from preprocessing_stage.palette import palette
+from preprocessing_stage.params import RenderPeopleParams, load_params
+from preprocessing_stage.rendering.body import PARTS, body_model
+from preprocessing_stage.rendering.picture import photograph, render
+from preprocessing_stage.rendering.scene import random_scene
+
+
+def render_sample(seed: int, split: str, index: int, size: int) -> tuple[Image.Image, np.ndarray]:
+    """Image (size x size, mode RGB, or L if without colour) and label map (size, size) uint8."""
+    rng = np.random.default_rng([seed, SPLITS.index(split), index])
+    picture, labels = render(random_scene(rng), size)
+    return photograph(picture, rng), labels
+
+
+def write_sample(
+    sample: tuple[str, int], params: RenderPeopleParams, colours: np.ndarray, folder: Path
+) -> str:
+    """Render the sample (split, index) into `folder`, unless it is there; return its id."""
+    split, index = sample
+    name = f"{split}_{index:05d}"
+    photo = folder / "JPEGImages" / f"{name}.jpg"
+    if photo.exists():  # it is written last
+        return name
+    image, labels = render_sample(params.seed, split, index, params.size)
+    write_labels(folder / "gt_masks" / f"{name}.png", labels, colours)
+    # Its quality is one more thing that differs between photographs, and depends on the index.
+    quality = 60 + (37 * index) % 36
+    buffer = BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    part = photo.with_suffix(".part")
+    part.write_bytes(buffer.getvalue())
+    part.rename(photo)
+    return name
+
+
+def render_people(
+    params: RenderPeopleParams, colours: np.ndarray, out: Path, workers: int | None = None
+) -> None:
+    """Write the data set as the new folder `out`; `colours` is a palette (256, 3) uint8.
+
+    Broken off, it goes on where it was as long as params, code and body model are the same.
+    """
+    body_model()  # builds anny's cache, once and not in every worker
+    unfinished = out.with_name(f"{out.name}.{_fingerprint(params)}.part")
+    for stale in set(out.parent.glob(f"{out.name}.*.part")) - {unfinished}:
+        shutil.rmtree(stale)
+    for folder in ("JPEGImages", "gt_masks"):
+        (unfinished / folder).mkdir(parents=True, exist_ok=True)
+    write = partial(write_sample, params=params, colours=colours, folder=unfinished)
+    ids = {}
+    # Not forked: a fork would inherit torch's and Warp's threads halfway through their work.
+    with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn"), _one_thread) as pool:
+        for split, count in zip(SPLITS, (params.train, params.val), strict=True):
+            names = pool.map(write, [(split, index) for index in range(count)], chunksize=4)
+            ids[split] = list(tqdm(names, f"rendering {split}", count, unit="sample"))
+    write_listing(unfinished, ids, dict(enumerate(PARTS)))
+    shutil.rmtree(out, ignore_errors=True)
+    unfinished.rename(out)
+
+
+def _fingerprint(params: RenderPeopleParams) -> str:
+    """Of all that a sample depends on; the numbers of samples are not among it."""
+    digest = hashlib.sha256(f"{params.seed} {params.size} {version('anny')}".encode())
+    for path in _sources():
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _sources() -> Iterator[Path]:
+    yield Path(__file__)
+    yield from sorted((Path(__file__).parent / "rendering").glob("*.py"))
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def main() -> None:
+    params = load_params()
+    render_people(params.render_people, palette(params.class_tree), RENDERED_PEOPLE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""A sheet of training samples with their labels, to look at before anything is trained.
+
+Writes results/data/samples.jpg: samples in their order, label maps laid over them below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from preprocessing_stage.class_tree import BACKGROUND, ClassTree
+from preprocessing_stage.overlay import overlay
+from preprocessing_stage.packed_samples import PackedSplit
+from preprocessing_stage.palette import class_colours, palette
+from preprocessing_stage.params import load_params
+from preprocessing_stage.statistics import STATISTICS
+
+SAMPLES, COLUMNS = 24, 8
+_TILE, _GAP, _LEGEND = 192, 4, 34
+
+
+def sample_sheet(samples: Sequence[tuple[np.ndarray, np.ndarray]], tree: ClassTree) -> Image.Image:
+    """Pairs of image (H, W, 3) uint8 and label map (H, W) uint8, and a legend of the leaves."""
+    rows = -(-len(samples) // COLUMNS)
+    size = COLUMNS * (_TILE + _GAP) + _GAP, rows * 2 * (_TILE + _GAP) + _GAP + _LEGEND
+    sheet = Image.new("RGB", size, "white")
+    for i, (image, labels) in enumerate(samples):
+        left = _GAP + i % COLUMNS * (_TILE + _GAP)
+        top = _GAP + i // COLUMNS * 2 * (_TILE + _GAP)
+        covered = overlay(image, labels, palette(tree), opacity=0.75)
+        for below, picture in enumerate((image, covered)):
+            tile = Image.fromarray(picture)
+            tile.thumbnail((_TILE, _TILE))
+            scale = _TILE / max(tile.size)
+            tile = tile.resize([round(scale * side) for side in tile.size])
+            corner = left + (_TILE - tile.width) // 2, top + (_TILE - tile.height) // 2
+            sheet.paste(tile, (corner[0], corner[1] + below * (_TILE + _GAP)))
+    _draw_legend(sheet, tree)
+    return sheet
+
+
+def _draw_legend(sheet: Image.Image, tree: ClassTree) -> None:
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
+    x, y = _GAP, sheet.height - _LEGEND + 8
+    for leaf in tree.root.leaves():
+        if leaf.id != BACKGROUND:
+            name = leaf.name.replace("_", " ")
+            pen.rectangle((x, y, x + 16, y + 16), fill=class_colours(tree)[leaf.name])
+            pen.text((x + 22, y), name, fill="#222222", font=font)
+            x += 46 + round(pen.textlength(name, font))
+
+
+def main() -> None:
+    tree = load_params().class_tree
+    split = PackedSplit("train")
+    samples = [(split.image(i), split.labels(i)) for i in range(min(SAMPLES, len(split)))]
+    STATISTICS.mkdir(parents=True, exist_ok=True)
+    sample_sheet(samples, tree).save(STATISTICS / "samples.jpg", quality=88)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Start an expert from the weights of a trained one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import nn
+
+
+def start_file(source: str, expert: str) -> Path:
+    """`source` itself, or in a folder the file named for the expert.
+
+    Raises FileNotFoundError if there is none.
+    """
+    path = Path(source)
+    path = path / f"{expert}.safetensors" if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"experts.{expert}.start_from: there is no {path}")
+    return path
+
+
+def start_from(model: nn.Module, path: Path) -> None:
+    """Fill the expert `model` from a file; a head for other classes starts anew.
+
+    Raises SystemExit if the network in the file is another one.
+    """
+    stored, own = load_file(path), model.state_dict()
+    kept = {name for name in own if name in stored and stored[name].shape == own[name].shape}
+    odd = sorted((own.keys() | stored.keys()) - kept)
+    if other := [name for name in odd if not name.startswith("head.")]:
+        raise SystemExit(
+            f"start_from: {path} holds another network, {len(other)} tensors differ, such as "
+            f"{other[0]}; give both the same `model`"
+        )
+    model.load_state_dict({name: stored[name] for name in kept}, strict=False)
