@@ -137,7 +137,6 @@ REFUSED = {
     "train.augmentation.smallest_crop": [0, 1.1],
     "train.augmentation.aspect": [-0.1, 1.0],
     "train.augmentation.rotation": [-1, 181],
-    "train.augmentation.region_noise": [-0.1, 1.0],
     "train.augmentation.brightness": [-0.1, 1.0],
     "train.augmentation.contrast": [-0.1, 1.0],
     "train.augmentation.saturation": [-0.1, 1.0],

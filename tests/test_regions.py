@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from torch import Tensor
 from train_fixtures import NO_JITTER, TREE, expert_params, packed_split
 
-from train_stage.augmentation import random_frame, random_region
+from train_stage.augmentation import random_frame
 from train_stage.params import AugmentationParams
 from train_stage.regions import (
     LARGEST_ASPECT,
@@ -150,33 +150,3 @@ def test_image_region_and_target_stay_aligned(tmp_path) -> None:
         inside = (region[0] == 1) & (green > 0.8) & ((red < 0.45) | (red > 0.55))
         assert inside.sum() > 400
         assert torch.equal(target[inside], (red > 0.5).long()[inside])
-
-
-def disc(size: int = 80, radius: int = 24) -> torch.Tensor:
-    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
-    return (y - size // 2) ** 2 + (x - size // 2) ** 2 < radius**2
-
-
-def overlap(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float((a & b).sum() / (a | b).sum())
-
-
-def test_noise_makes_gaps_in_a_region_and_specks_outside() -> None:
-    exact = disc()
-    claimed = [random_region(exact, 0.8, np.random.default_rng(seed)) for seed in range(20)]
-    assert any((exact & ~some)[30:50, 30:50].any() for some in claimed)
-    assert any((some & ~exact)[:8].any() for some in claimed)
-    ious = [overlap(some, exact) for some in claimed]
-    assert min(ious) < 0.8 < 0.95 < max(ious)
-
-
-def test_little_noise_leaves_a_large_region_almost_as_it_is() -> None:
-    for seed in range(10):
-        assert overlap(random_region(disc(), 1e-6, np.random.default_rng(seed)), disc()) > 0.95
-
-
-def test_a_region_never_vanishes_altogether() -> None:
-    speck = torch.zeros(40, 40, dtype=torch.bool)
-    speck[20, 20] = True
-    for seed in range(50):
-        assert random_region(speck, 0.3, np.random.default_rng(seed)).any()

@@ -46,7 +46,6 @@ NO_JITTER = {
     "smallest_crop": 1,
     "aspect": 0,
     "rotation": 0,
-    "region_noise": 0,
     "brightness": 0,
     "contrast": 0,
     "saturation": 0,

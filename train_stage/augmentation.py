@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2 import functional as colour
 
@@ -34,24 +33,6 @@ def random_frame(box: Tensor, params: AugmentationParams, rng: np.random.Generat
     frame[:, :2] = turn @ frame[:, :2]
     frame[:, 0] *= mirror
     return frame
-
-
-def random_region(region: Tensor, noise: float, rng: np.random.Generator) -> Tensor:
-    """A region (h, w) bool as a parent might claim it: with gaps, ragged, and specks elsewhere.
-
-    Smoothed over a little, plus smooth noise of a standard deviation of up to `noise`, and cut at
-    one half. Trained on exact regions alone, an expert is lost in its parent's.
-    """
-    reach = max(1, round(0.04 * math.sqrt(float(region.sum()))))
-    height, width = region.shape
-    cells = max(2, height // (5 * reach)), max(2, width // (5 * reach))
-    coarse = torch.from_numpy(rng.standard_normal(cells, np.float32))[None, None]
-    smooth = F.interpolate(coarse, (height, width), mode="bicubic")[0, 0]
-    soft = F.avg_pool2d(
-        region[None, None].float(), 2 * reach + 1, 1, reach, count_include_pad=False
-    )[0, 0]
-    claimed = soft + rng.uniform(0, noise) * smooth > 0.5
-    return claimed if claimed.any() else region
 
 
 def random_colours(

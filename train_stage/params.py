@@ -87,9 +87,6 @@ class AugmentationParams(Section):
     """Largest relative change of the aspect ratio."""
     rotation: Annotated[float, Field(ge=0, le=180)]
     """Largest angle in degrees."""
-    region_noise: Jitter
-    """How far regions in training are from exact ones (`random_region`); 0 = exact. At 0.35 half
-    of them have an IoU of more than 0.9 with the exact ones, one in ten less than 0.7."""
     brightness: Jitter
     contrast: Jitter
     saturation: Jitter

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Sampler
 
 from preprocessing_stage.class_tree import IGNORE, ClassTree
 from preprocessing_stage.packed_samples import PackedSplit
-from train_stage.augmentation import random_colours, random_frame, random_region
+from train_stage.augmentation import random_colours, random_frame
 from train_stage.params import ExpertParams
 from train_stage.regions import box_frame, region_box, warp, whole_image
 
@@ -79,17 +79,15 @@ class ExpertSamples(Dataset[Sample]):
         image = torch.from_numpy(self.split.image(index).astype(np.float32) / 255).permute(2, 0, 1)
         target = torch.from_numpy(self.child_of_id[self.split.labels(index)])
         height, width = target.shape
-        rng = np.random.default_rng([self.params.seed, epoch, index])
         if self.is_root:
             region = torch.ones(height, width, dtype=torch.bool)
             box = whole_image(height, width)
         else:
             region = target != IGNORE
-            if self.augment and (noise := self.params.augmentation.region_noise):
-                region = random_region(region, noise, rng)
             box = region_box(region, self.params.box_margin)
         frame = box_frame(box)
         if self.augment:
+            rng = np.random.default_rng([self.params.seed, epoch, index])
             frame = random_frame(box, self.params.augmentation, rng)
         size = self.params.input_size
         image = warp(image, frame, size)
