@@ -66,7 +66,7 @@ def render_people(
     Broken off, it goes on where it was as long as params, code and body model are the same.
     """
     body_model()  # builds anny's cache, once and not in every worker
-    unfinished = out.with_name(f"{out.name}.{_fingerprint(params)}.part")
+    unfinished = out.with_name(f"{out.name}.{_fingerprint(params, colours)}.part")
     for stale in set(out.parent.glob(f"{out.name}.*.part")) - {unfinished}:
         shutil.rmtree(stale)
     for folder in ("JPEGImages", "gt_masks"):
@@ -83,9 +83,10 @@ def render_people(
     unfinished.rename(out)
 
 
-def _fingerprint(params: RenderPeopleParams) -> str:
-    """Of all that a sample depends on; the numbers of samples are not among it."""
-    digest = hashlib.sha256(f"{params.seed} {params.size} {version('anny')}".encode())
+def _fingerprint(params: RenderPeopleParams, colours: np.ndarray) -> str:
+    """Of all that the data set depends on."""
+    digest = hashlib.sha256(params.model_dump_json().encode() + colours.tobytes())
+    digest.update(version("anny").encode())
     for path in _sources():
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,11 +23,17 @@ LISTING = {"train_id.txt", "val_id.txt", "classes.txt"}
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render(tmp_path_factory.mktemp("data"))
+    with pytest.MonkeyPatch.context() as patch:
+        stay_in_this_process(patch)
+        return render(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    stay_in_this_process(monkeypatch)
+
+
+def stay_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the seconds that new processes take, and open to monkeypatching."""
     monkeypatch.setattr(rendering, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
 
@@ -40,9 +47,9 @@ def samples() -> tuple[np.ndarray, np.ndarray]:
     return np.stack(images), np.stack([labels for _, labels in pairs])
 
 
-def render(folder: Path, workers: int = 1, **changes: int) -> Path:
+def render(folder: Path, workers: int = 1, colours: np.ndarray = COLOURS, **changes: int) -> Path:
     out = folder / "rendered_people"
-    rendering.render_people(PARAMS.model_copy(update=changes), COLOURS, out, workers)
+    rendering.render_people(PARAMS.model_copy(update=changes), colours, out, workers)
     return out
 
 
@@ -51,7 +58,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def break_off(monkeypatch: pytest.MonkeyPatch, folder: Path, after: int, **changes: int) -> Path:
+def break_off(monkeypatch: pytest.MonkeyPatch, folder: Path, after: int, **changes: Any) -> Path:
     """The folder that a run leaves which fails after so many samples."""
     done: list[int] = []
 
@@ -161,6 +168,22 @@ def test_what_other_params_left_is_not_used(
     break_off(monkeypatch, tmp_path, after=2, **changes)
     assert contents(render(tmp_path)) == contents(rendered)
     assert [path.name for path in tmp_path.iterdir()] == ["rendered_people"]
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_broken_off_run_of_more_samples_leaves_none_of_them(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_off(monkeypatch, tmp_path, after=11, train=14)
+    assert contents(render(tmp_path)) == contents(rendered)
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_broken_off_run_with_another_palette_leaves_none_of_it(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_off(monkeypatch, tmp_path, after=1, colours=COLOURS[::-1].copy())
+    assert contents(render(tmp_path)) == contents(rendered)
 
 
 @pytest.mark.usefixtures("in_this_process")
