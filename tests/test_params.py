@@ -222,8 +222,8 @@ def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params
             "experts.body: encoder_weights needs a timm encoder",
         ),
         (
-            {"train.encoder_weights": "hub", "train.start_from": "models", "train.model": TIMM},
-            "train: start_from would overwrite encoder_weights",
+            {"experts.body": {"model": TIMM, "encoder_weights": "hub", "start_from": "models"}},
+            "experts.body: start_from would overwrite encoder_weights",
         ),
         (
             {"experts.body.model.encoder": "resnet18"},

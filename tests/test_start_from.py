@@ -15,7 +15,7 @@ def expert(children=2, seed=0, **changes):
 
 
 def stored(model, path):
-    save_file(model.state_dict(), path)
+    save_file({name: t.contiguous() for name, t in model.state_dict().items()}, path)
     return path
 
 
