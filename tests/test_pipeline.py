@@ -59,7 +59,9 @@ def tiny_params(data):
         "epochs": 1,
         "decoder_epochs": 1,
         "precision": "32-true",
-        "model": params["train"]["model"] | {"base_channels": 8, "depth": 2, "max_channels": 16},
+        "encoder_weights": None,
+        "model": params["train"]["model"]
+        | {"encoder": "unet", "base_channels": 8, "depth": 2, "max_channels": 16},
     }
     params["experts"] = {name: {} for name in EXPERTS}
     params["final"] |= {"bootstrap": 100, "examples": 2, "precision": "32-true"}
@@ -103,7 +105,7 @@ def ran(log):
 def test_every_stage_runs_for_every_expert_of_the_tree(workspace):
     stages = ran((workspace / "log").read_text())
     assert set(stages) == {
-        *("render_people", "pack_samples", "class_frequencies", "find_grayscale"),
+        *("render_people", "pack_samples", "class_frequencies", "find_grayscale", "sample_sheet"),
         *(f"train@{name}" for name in EXPERTS),
         *("build_segmenter", "evaluate_segmenter", "render"),
     }
