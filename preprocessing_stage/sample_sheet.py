@@ -31,10 +31,9 @@ def sample_sheet(samples: Sequence[tuple[np.ndarray, np.ndarray]], tree: ClassTr
         top = _GAP + i // COLUMNS * 2 * (_TILE + _GAP)
         covered = overlay(image, labels, palette(tree), opacity=0.75)
         for below, picture in enumerate((image, covered)):
-            tile = Image.fromarray(picture)
-            tile.thumbnail((_TILE, _TILE))
-            scale = _TILE / max(tile.size)
-            tile = tile.resize([round(scale * side) for side in tile.size])
+            scale = _TILE / max(picture.shape)
+            height, width = (max(1, round(scale * side)) for side in picture.shape[:2])
+            tile = Image.fromarray(picture).resize((width, height))
             corner = left + (_TILE - tile.width) // 2, top + (_TILE - tile.height) // 2
             sheet.paste(tile, (corner[0], corner[1] + below * (_TILE + _GAP)))
     _draw_legend(sheet, tree)

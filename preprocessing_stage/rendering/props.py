@@ -15,8 +15,6 @@ from preprocessing_stage.rendering.textures import Texture, random_texture
 class Prop(NamedTuple):
     vertices: Points
     faces: Faces
-    is_round: bool
-    """Whether normals blend over its edges."""
     texture: Texture
 
 
@@ -40,7 +38,7 @@ def random_prop(rng: np.random.Generator, place: np.ndarray, size: float) -> Pro
         bumps = noise(np.float32(2.5) * mesh.vertices, int(rng.integers(1 << 30)), 3)
         mesh.vertices = mesh.vertices * radii * (1 + rough * bumps[:, None])
     vertices = mesh.vertices @ turned.T + place
-    return Prop(vertices.astype(np.float32), mesh.faces.astype(np.int32), True, texture)
+    return Prop(vertices.astype(np.float32), mesh.faces.astype(np.int32), texture)
 
 
 def box(rng: np.random.Generator, place: np.ndarray, sides: np.ndarray, texture: Texture) -> Prop:
@@ -52,13 +50,13 @@ def box(rng: np.random.Generator, place: np.ndarray, sides: np.ndarray, texture:
     corners = (mesh.vertices @ turned.T + place).astype(np.float32)
     # Each face has corners of its own, so that edges stay sharp.
     faces = np.arange(3 * len(mesh.faces), dtype=np.int32).reshape(-1, 3)
-    return Prop(corners[mesh.faces].reshape(-1, 3), faces, False, texture)
+    return Prop(corners[mesh.faces].reshape(-1, 3), faces, texture)
 
 
 def slab(corners: np.ndarray, texture: Texture) -> Prop:
     """A flat four-cornered thing; `corners` (4, 3) go round it."""
     faces = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
-    return Prop(corners.astype(np.float32), faces, False, texture)
+    return Prop(corners.astype(np.float32), faces, texture)
 
 
 def _any_turn(rng: np.random.Generator) -> np.ndarray:
