@@ -6,14 +6,13 @@ Writes results/data/grayscale.csv (a line a gray sample) and grayscale.json (the
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable
 
 from preprocessing_stage.dataset_folder import SPLITS
 from preprocessing_stage.packed_samples import SampleRow, sample_rows
 from preprocessing_stage.params import load_params
 from preprocessing_stage.statistics import STATISTICS
-from preprocessing_stage.whole_files import replacing
+from preprocessing_stage.whole_files import replacing, write_json
 
 
 def gray_kind(row: SampleRow, near_gray_chroma: int) -> str | None:
@@ -54,8 +53,7 @@ def main() -> None:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["split", "id", "kind", "chroma_p99"])
         rows.writerows(found)
-    with replacing(STATISTICS / "grayscale.json") as file:
-        file.write(json.dumps(shares, indent=2) + "\n")
+    write_json(STATISTICS / "grayscale.json", shares)
 
 
 if __name__ == "__main__":

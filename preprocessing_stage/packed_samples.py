@@ -14,6 +14,10 @@ CHECKSUMS = "checksums.sha256"
 _REMEDY = "pack again with `dvc repro -f pack_samples`"
 
 
+class DamagedError(ValueError):
+    """A file is not what was written. Says which one and how it is made again."""
+
+
 @dataclass(frozen=True)
 class SampleRow:
     """A line of samples.csv."""
@@ -32,7 +36,7 @@ class SampleRow:
 def sample_rows(packed: Path = PACKED) -> list[SampleRow]:
     """All samples in the order in which they were packed.
 
-    Raises ValueError if the table is not the one that was packed.
+    Raises DamagedError if the table is not the one that was packed.
     """
     _verify(packed, "samples.csv")
     with (packed / "samples.csv").open(newline="") as table:
@@ -58,7 +62,7 @@ class PackedSplit:
     """Images and label maps of one split, mapped into memory; indexed like its `rows`."""
 
     def __init__(self, split: str, packed: Path = PACKED) -> None:
-        """Raises ValueError if a packed file is not as it was packed."""
+        """Raises DamagedError if a packed file is not as it was packed."""
         self.rows = [row for row in sample_rows(packed) if row.split == split]
         areas = [height * width for height, width in (row.size for row in self.rows)]
         self._starts = np.concatenate([[0], np.cumsum(areas, dtype=np.int64)])
@@ -83,7 +87,7 @@ class PackedSplit:
     def _open(self, path: Path, channels: int) -> np.ndarray:
         expected = int(self._starts[-1]) * channels
         if path.stat().st_size != expected:
-            raise ValueError(
+            raise DamagedError(
                 f"{path}: has {path.stat().st_size} bytes instead of {expected}; {_REMEDY}"
             )
         array = np.memmap(path, np.uint8, "r")
@@ -93,13 +97,13 @@ class PackedSplit:
 def _verify(packed: Path, *names: str) -> None:
     """Compare files with their checksums; about a second for a gigabyte.
 
-    Raises ValueError that names each file that is damaged or missing.
+    Raises DamagedError that names each file that is damaged or missing.
     """
     try:
         lines = (packed / CHECKSUMS).read_text().splitlines()
         expected = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
     except (OSError, ValueError) as error:
-        raise ValueError(f"{packed / CHECKSUMS}: {error}; {_REMEDY}") from error
+        raise DamagedError(f"{packed / CHECKSUMS}: {error}; {_REMEDY}") from error
     damaged = []
     for name in names:
         try:
@@ -110,4 +114,4 @@ def _verify(packed: Path, *names: str) -> None:
         if not intact:
             damaged.append(str(packed / name))
     if damaged:
-        raise ValueError(f"{', '.join(damaged)}: damaged since it was packed; {_REMEDY}")
+        raise DamagedError(f"{', '.join(damaged)}: damaged since it was packed; {_REMEDY}")

@@ -7,6 +7,8 @@ power cut leaves the old one, the new one or none, never a half.
 from __future__ import annotations
 
 import fcntl
+import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ from typing import IO, Any
 def replacing(path: Path, mode: str = "w", **how: Any) -> Iterator[IO[Any]]:
     """A file to write (`how` as for `open`) that takes the place of `path` at the block's end.
 
-    If the block raises, `path` stays as it was.
+    If the block raises, `path` stays as it was; an OSError, of a full disk say, names it.
     """
     part = path.with_name(path.name + ".part")
     try:
@@ -28,10 +30,18 @@ def replacing(path: Path, mode: str = "w", **how: Any) -> Iterator[IO[Any]]:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)
         raise
     _flush(path.parent)
+
+
+def write_json(path: Path, figures: Any) -> None:
+    """`figures` as JSON. A figure that is not there, nan, is null: JSON knows no nan."""
+    with replacing(path) as file:
+        file.write(json.dumps(_without_nan(figures), indent=2, allow_nan=False) + "\n")
 
 
 def replace_folder(part: Path, path: Path) -> None:
@@ -64,6 +74,12 @@ def held(lock: Path, task: str) -> Iterator[None]:
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(below) for key, below in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _flush(path: Path) -> None:

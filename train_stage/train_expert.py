@@ -8,30 +8,30 @@ and metrics.json, and TensorBoard events under results/metrics/<name>/.
 from __future__ import annotations
 
 import argparse
-import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from preprocessing_stage.class_tree import ClassTree
-from preprocessing_stage.packed_samples import CHECKSUMS, PACKED, PackedSplit
+from preprocessing_stage.packed_samples import CHECKSUMS, PACKED, DamagedError, PackedSplit
 from preprocessing_stage.params import load_params as load_preprocessing_params
 from preprocessing_stage.statistics import STATISTICS, read_gray, read_pixels
-from train_stage.checkpoint import Checkpoint, fingerprint
+from preprocessing_stage.whole_files import replacing, write_json
+from train_stage.checkpoint import Checkpoint, fingerprint, remove_recorded
 from train_stage.confusion import iou
 from train_stage.losses import class_weights
 from train_stage.params import ExpertParams, MachineParams, load_params
 from train_stage.precision import pick_precision
 from train_stage.record import Record
-from train_stage.samples import EpochBatches, ExpertSamples, collate
+from train_stage.samples import Batch, EpochBatches, ExpertSamples, collate
 from train_stage.start_from import start_file
-from train_stage.training import Loaders, Phase, Training
+from train_stage.training import Loaders, NonFiniteLossError, Phase, Training
 
 MODELS = Path("models/experts")
 RESULTS = Path("results/experts")
@@ -65,6 +65,12 @@ def make_loaders(
     val = ExpertSamples(val_split, tree, expert, params, augment=False)
     share = {"rank": fabric.global_rank, "processes": fabric.world_size}
     batches = EpochBatches(len(train), params.batch_size, seed=params.seed, **share)
+    if batches.batch_size % fabric.world_size:
+        raise SystemExit(
+            f"experts.{expert}.batch_size: {batches.batch_size} is no multiple of the "
+            f"{fabric.world_size} processes; each takes an equal share of every batch, and there "
+            f"are {len(train)} samples"
+        )
     in_order = EpochBatches(len(val), params.batch_size, seed=None, **share)
     options: dict[str, Any] = {"collate_fn": collate, "num_workers": machine.loader_workers}
     pixels = read_pixels("train")
@@ -152,11 +158,17 @@ def write_results(
         "epochs": last["epoch"],
         "parameters": sum(weight.numel() for weight in weights.values()),
     }
-    (out / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n")
+    write_json(out / "metrics.json", figures)
     MODELS.mkdir(parents=True, exist_ok=True)
-    part = MODELS / f"{expert}.safetensors.part"
-    save_file({name: weight.contiguous().cpu() for name, weight in weights.items()}, part)
-    part.replace(MODELS / f"{expert}.safetensors")
+    with replacing(MODELS / f"{expert}.safetensors", "wb") as file:
+        file.write(save({name: weight.contiguous().cpu() for name, weight in weights.items()}))
+
+
+def write_batch(batch: Batch, path: Path) -> None:
+    """A batch that broke the training off, to be looked at: image, region, target."""
+    tensors = {"image": batch.image, "region": batch.region, "target": batch.target}
+    with replacing(path, "wb") as file:
+        file.write(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
 
 
 def main() -> None:
@@ -172,12 +184,11 @@ def main() -> None:
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     fabric = Fabric(accelerator=accelerator, devices=machine.devices, precision=precision)
     fabric.launch()
-    if params.batch_size % fabric.world_size:
-        raise SystemExit(
-            f"experts.{expert}.batch_size: {params.batch_size} is no multiple of the "
-            f"{fabric.world_size} processes; each takes an equal share of every batch"
-        )
+    if fabric.is_global_zero:
+        remove_recorded()
     starts = [start_file(params.start_from, expert)] if params.start_from else []
+    if params.encoder_weights not in (None, "package", "hub"):
+        starts.append(Path(params.encoder_weights))
     checkpoint = Checkpoint(
         expert,
         {
@@ -191,11 +202,18 @@ def main() -> None:
         },
     )
     with checkpoint.locked() if fabric.is_global_zero else nullcontext():
-        loaders = make_loaders(expert, tree, params, machine, fabric)
-        weights, record = train(expert, tree, params, loaders, fabric, checkpoint)
-        if fabric.is_global_zero:
-            write_results(expert, weights, record)
-            checkpoint.remove()
+        try:
+            loaders = make_loaders(expert, tree, params, machine, fabric)
+            weights, record = train(expert, tree, params, loaders, fabric, checkpoint)
+            if fabric.is_global_zero:
+                write_results(expert, weights, record)
+                checkpoint.finish()
+        except NonFiniteLossError as error:
+            path = checkpoint.folder / "batch.safetensors"
+            write_batch(error.batch, path)
+            raise SystemExit(f"expert {expert}, {error}; the batch is in {path}") from error
+        except (OSError, DamagedError) as error:
+            raise SystemExit(f"expert {expert}: {error}") from error
 
 
 if __name__ == "__main__":
