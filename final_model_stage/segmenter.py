@@ -6,7 +6,6 @@ labels = segmenter(image)
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field, PositiveInt
-from safetensors.torch import load_file, save_file
+from pydantic import Field
+from pydantic_core import from_json
 from torch import Tensor
 
 from final_model_stage.decisions import (
@@ -26,21 +25,24 @@ from final_model_stage.decisions import (
     product_decision,
     resize,
 )
-from preprocessing_stage.class_tree import ClassTree
-from preprocessing_stage.params import Section
+from final_model_stage.expert_file import read_expert, write_expert
+from preprocessing_stage.class_tree import ClassTree, tree_problems
+from preprocessing_stage.params import Section, validate
 from preprocessing_stage.shrink import shrink
+from preprocessing_stage.whole_files import write_json
 from train_stage.model import Expert
 from train_stage.params import ModelParams
 from train_stage.precision import Precision, pick_precision
 from train_stage.regions import box_frame, region_box, unwarp, warp, whole_image
 
 BATCH = 16
+MOST_SETTINGS = 2**20
 
 
 class ExpertSettings(Section):
     """How an expert is fed, beside what it is made of."""
 
-    input_size: PositiveInt
+    input_size: Annotated[int, Field(ge=1, le=2048)]
     box_margin: Annotated[float, Field(ge=0, le=1)]
     model: ModelParams
 
@@ -49,12 +51,40 @@ class Settings(Section):
     """What `segmenter.json` holds."""
 
     tree: dict[str, Any]
-    longest_side: PositiveInt
+    longest_side: Annotated[int, Field(ge=1, le=2048)]
     """Pixels; larger images are scaled down to it first, as training samples were."""
     mode: Literal["hard", "product"]
-    passes: PositiveInt
-    seed: int
+    passes: Annotated[int, Field(ge=1, le=1000)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
     experts: dict[str, ExpertSettings]
+    sha256: dict[str, str] = Field(default_factory=dict)
+    """Of each expert's file of weights; a folder of an earlier version has none."""
+
+
+def read_settings(path: Path) -> Settings:
+    """`segmenter.json`, of whatever origin. Raises OSError, or ValueError with all problems."""
+    if path.stat().st_size > MOST_SETTINGS:
+        raise ValueError(f"{path}: has more than {MOST_SETTINGS} bytes, is no segmenter.json")
+    try:
+        values = from_json(path.read_bytes(), allow_inf_nan=False)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    settings, problems = validate(Settings, values)
+    if settings is not None:
+        problems = tree_problems(settings.tree)
+        names = [] if problems else ClassTree(settings.tree).experts
+        problems += [
+            f"experts.{name}: is missing" for name in names if name not in settings.experts
+        ]
+        problems += [
+            f"experts.{name}.input_size: {expert.input_size} is no multiple of the model's "
+            f"stride {expert.model.stride}"
+            for name, expert in settings.experts.items()
+            if expert.input_size % expert.model.stride
+        ]
+    if settings is None or problems:
+        raise ValueError("\n  ".join([f"{path}:", *problems]))
+    return settings
 
 
 @dataclass(frozen=True)
@@ -104,27 +134,30 @@ class Segmenter:
     def load(cls, path: Path | str, precision: Literal["auto"] | Precision = "auto") -> Segmenter:
         """The segmenter in a folder. Raises OSError, or ValueError if its files do not fit."""
         path = Path(path)
-        settings = Settings.model_validate_json((path / "segmenter.json").read_text())
+        settings = read_settings(path / "segmenter.json")
         tree = ClassTree(settings.tree)
-        experts = {}
-        for name in tree.experts:
-            experts[name] = Expert(settings.experts[name].model, len(tree[name].children))
-            weights = path / f"{name}.safetensors"
-            try:
-                experts[name].load_state_dict(load_file(weights))
-            except RuntimeError as error:
-                raise ValueError(f"{weights}: does not fit segmenter.json: {error}") from error
+        experts = {
+            name: read_expert(
+                path / f"{name}.safetensors",
+                settings.experts[name].model,
+                len(tree[name].children),
+                settings.sha256.get(name),
+            )
+            for name in tree.experts
+        }
         return cls(settings, experts, precision)
 
     def save(self, path: Path | str) -> None:
         """Write `segmenter.json` and a safetensors file for each expert into the folder `path`."""
         path = Path(path)
         path.mkdir(parents=True, exist_ok=True)
-        for name, expert in self.experts.items():
-            weights = {key: value.cpu().contiguous() for key, value in expert.state_dict().items()}
-            save_file(weights, path / f"{name}.safetensors")
-        settings = self.settings.model_dump(mode="json")
-        (path / "segmenter.json").write_text(json.dumps(settings, indent=2) + "\n")
+        sums = {
+            name: write_expert(expert, path / f"{name}.safetensors")
+            for name, expert in self.experts.items()
+        }
+        write_json(
+            path / "segmenter.json", self.settings.model_dump(mode="json") | {"sha256": sums}
+        )
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Leaf ids (H, W) uint8 of an RGB image (H, W, 3) uint8."""
