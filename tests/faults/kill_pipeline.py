@@ -1,0 +1,122 @@
+"""Kill the pipeline at random moments and see that running it again ends as if nothing was.
+
+    python tests/faults/kill_pipeline.py --moments 30 --seed 0 --out table.csv
+
+Each moment has a fresh workspace. ./pipeline.sh is started, gets a signal after a random share of
+the time that an unbroken run takes, and is started again at once, while what the signal left over
+may still run. A line a moment: what was hit, what the second run said, how it ended. Exits with 1
+if a moment ended otherwise than with the results of the unbroken run, byte for byte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import random
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import workspace
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+TARGETS = ("all", "dvc", "stage", "pipeline.sh")
+CLEAR = (
+    r"process \d+ is still .*; wait for it or end it"  # ours
+    r"|is busy, it is being blocked by|Unable to acquire lock.*"  # DVC's, with the process's id
+)
+MOST_RUNS = 3
+
+
+@dataclass(frozen=True)
+class Moment:
+    number: int
+    signal: str
+    target: str
+    seconds: float
+    stage: str
+    """The one that DVC had started last."""
+    recorded: int
+    """Stages that DVC had noted as done."""
+    runs: int
+    """Of ./pipeline.sh after the signal."""
+    said: str
+    """Of the runs but the last one."""
+    outcome: str
+
+
+def kill_once(
+    folder: Path, number: int, chance: random.Random, unbroken: float, expected: dict[str, str]
+) -> Moment:
+    """One moment in the new workspace `folder`."""
+    kind = SIGNALS[number % len(SIGNALS)]
+    wanted = TARGETS[number // len(SIGNALS) % len(TARGETS)]
+    seconds = chance.uniform(0.02, 0.98) * unbroken
+    workspace.make(folder)
+    first = workspace.start(folder)
+    time.sleep(seconds)
+    target = workspace.send(kind, folder, wanted)
+    first.wait()
+    stage = ["before the first", *workspace.stages_run(folder)][-1]
+    done, said, runs, outcome = workspace.recorded(folder), [], 0, "no end"
+    while runs < MOST_RUNS:
+        runs += 1
+        status = workspace.run(folder)
+        if again := done & set(workspace.stages_run(folder)):
+            outcome = f"FAILED: ran again though finished: {', '.join(sorted(again))}"
+            break
+        if status == 0:
+            same = workspace.contents(folder) == expected
+            outcome = "same results" if same else "FAILED: other results"
+            break
+        problem = re.search(CLEAR, workspace.log(folder))
+        if not problem:
+            outcome = f"FAILED: {workspace.log(folder)[-300:]!r}"
+            break
+        said.append(problem[0])
+        workspace.wait_for_end(folder)
+        done |= workspace.recorded(folder)
+    workspace.wait_for_end(folder)
+    words = (workspace.name_of(kind), target, round(seconds, 1), stage)
+    return Moment(number, *words, len(done), runs, "; ".join(said), outcome)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--moments", type=int, default=30)
+    parser.add_argument("--first", type=int, default=0, help="number of the first moment")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="CSV with a line a moment")
+    arguments = parser.parse_args()
+    moments = []
+    with tempfile.TemporaryDirectory() as temporary:
+        top = Path(temporary).resolve()
+        begin = time.monotonic()
+        if workspace.run(workspace.make(top / "unbroken")):
+            sys.exit(workspace.log(top / "unbroken"))
+        unbroken, expected = time.monotonic() - begin, workspace.contents(top / "unbroken")
+        print(f"unbroken: {unbroken:.0f} s, {len(expected)} files", flush=True)
+        for number in range(arguments.first, arguments.first + arguments.moments):
+            chance = random.Random(f"{arguments.seed} {number}")
+            moment = kill_once(top / str(number), number, chance, unbroken, expected)
+            moments.append(moment)
+            print(*asdict(moment).values(), sep=" | ", flush=True)
+            if not moment.outcome.startswith("FAILED"):
+                shutil.rmtree(top / str(number))
+        if arguments.out:
+            with arguments.out.open("w", newline="") as file:
+                rows = csv.writer(file, lineterminator="\n")
+                rows.writerow([field.name for field in fields(Moment)])
+                rows.writerows(asdict(moment).values() for moment in moments)
+    sys.exit(any(moment.outcome.startswith("FAILED") for moment in moments))
+
+
+if __name__ == "__main__":
+    main()
