@@ -152,6 +152,9 @@ def tree_problems(section: Any) -> list[str]:
             problems.append(f"{path}: the name {name!r} is already used at {names[name]}")
         names.setdefault(str(name), path)
         if isinstance(below, Mapping):
+            if depth > IGNORE:  # as deep as a tree of all ids may be
+                problems.append(f"{path[:99]}...: is nested deeper than {IGNORE} levels")
+                return
             if len(below) < 2:
                 problems.append(
                     f"{path}: an inner node needs two children or more, has {len(below)}; "

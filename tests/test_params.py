@@ -18,12 +18,14 @@ from ruamel.yaml import YAML
 
 from final_model_stage import check_params
 from final_model_stage.check_params import check_all
+from final_model_stage.params import final_problems
 from final_model_stage.params import load_params as load_final
 from preprocessing_stage.check_dataset import DatasetError
-from preprocessing_stage.params import ParamsError, read_yaml
+from preprocessing_stage.params import ParamsError, preprocessing_problems, read_yaml
 from preprocessing_stage.params import load_params as load_preprocessing
 from train_stage.params import load_params as load_train
-from train_stage.params import merge
+from train_stage.params import merge, train_problems
+from train_stage.train_expert import phases
 
 ROOT = Path(__file__).parent.parent
 REPO_PARAMS = read_yaml(ROOT / "params.yaml")
@@ -281,7 +283,7 @@ def test_all_problems_of_all_sections_come_at_once_with_key_and_value(tiny_param
     starts = [
         "plots: is no section",
         "tree.person.body.upper_body.head: 255 is no leaf id",
-        "data.longest_side: Input should be greater than or equal to 32, got 7",
+        "data.longest_side: Input should be greater than or equal to 32 (at least 32, at most",
         "render_people.val: is missing",
         "machine: Input should be a valid dictionary or instance of MachineParams, got 'laptop'",
         "train.model.widht: is unknown",
@@ -301,7 +303,8 @@ def test_all_problems_of_all_sections_come_at_once_with_key_and_value(tiny_param
 def test_sections_without_keys_do_not_hide_problems_of_others(key, value, tiny_params):
     assert problems(tiny_params(**{key: value, "machine.devices": 0})) == [
         f"{key}: needs keys and values, got {value!r}",
-        "machine.devices: Input should be greater than 0, got 0",
+        "machine.devices: Input should be greater than or equal to 1 (at least 1, at most 1024), "
+        "got 0",
     ]
 
 
@@ -436,6 +439,79 @@ def test_any_mutation_is_valid_or_refused_by_its_name(mutation):
     # A class that is gone, or one too many, is a problem of the node above it.
     names = path[-2:] if path[0] == "tree" else path[-1:]
     assert not found or any(str(name) in problem for problem in found for name in names)
+    if not found:
+        assert_plan(sections)
+
+
+def assert_plan(sections: dict[str, Any]) -> None:
+    """Every stage takes the sections, and every expert of the tree has epochs to train."""
+    preprocessing, _ = preprocessing_problems(sections)
+    train, _ = train_problems(sections)
+    assert preprocessing and train and final_problems(sections)[0]
+    assert set(train.experts) == set(preprocessing.class_tree.experts)
+    for params in train.experts.values():
+        assert phases(params)[0].epochs > 0
+        assert params.input_size % params.model.stride == 0
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(
+    key=st.sampled_from(
+        [*REFUSED, *(f"experts.body.{k[6:]}" for k in REFUSED if k[:6] == "train.")]
+    ),
+    value=st.integers(-3, 3)
+    | st.sampled_from([1e-9, 0.5, 1.5, 31, 1e9, -1e300, 1e300, 2**63, 10**30, 10**400])
+    | st.floats()
+    | st.text(max_size=5)
+    | st.lists(st.integers(), max_size=2),
+)
+def test_any_value_is_taken_or_refused_with_key_and_value(key, value, tiny_params):
+    sections = tiny_params(**{key: value})
+    found = problems(sections)
+    if not found:
+        assert_plan(sections)
+        return
+    section = key.rpartition(".")[0]
+    for problem in found:
+        if ": there is no " in problem:
+            assert problem.startswith("experts.") and f"{value}" in problem
+        elif problem.startswith(f"{key}: "):
+            assert problem.endswith(f", got {value!r}")
+        else:  # it does not fit another one, and both are named
+            assert problem.startswith(section) and str(value) in problem
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "end"),
+    [
+        ("data.longest_side", 31, "equal to 32 (at least 32, at most 2048), got 31"),
+        ("data.longest_side", 4000, "equal to 2048 (at least 32, at most 2048), got 4000"),
+        ("train.model.dropout", 1, "less than 1 (at least 0, less than 1), got 1"),
+        ("train.model.depth", "deep", "as an integer (at least 2, at most 7), got 'deep'"),
+        ("train.batch_size", 0, "should be greater than 0, got 0"),
+        ("experts.body.augmentation.rotation", 181, "(at least 0, at most 180), got 181"),
+        ("train.seed", 2**63, f"(at least 0, less than {2**63}), got {2**63}"),
+        ("train.gray", "blue", "should be 'keep', 'drop' or 'match', got 'blue'"),
+    ],
+)
+def test_a_refused_number_comes_with_its_whole_range(key, value, end, tiny_params):
+    [problem] = problems(tiny_params(**{key: value}))
+    assert problem.startswith(f"{key}: ")
+    assert problem.endswith(end)
+
+
+@pytest.mark.parametrize("depth", [200, 5000])
+def test_a_tree_nested_without_end_is_refused(depth, tmp_path, tiny_params):
+    tree: Any = 1
+    for level in range(depth):
+        tree = {f"n{level}": tree}
+    text = "tree: " + "".join(f"{{n{i}: " for i in range(depth)) + "1" + "}" * depth
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ParamsError):
+        check_all(tmp_path / "params.yaml")
+    sections = tiny_params()
+    sections["tree"] = tree
+    assert problems(sections)
 
 
 # --- the entry point ---------------------------------------------------------------------------
@@ -461,8 +537,8 @@ def test_main_prints_every_problem_and_fails(params_file, tmp_path):
     assert done.stderr.splitlines() == [
         f"{path}: 2 problems",
         "  train.epochs: Input should be greater than 0, got 0",
-        "  final.passes: Input should be a valid integer, unable to parse string as an integer, "
-        "got 'few'",
+        "  final.passes: Input should be a valid integer, unable to parse string as an integer "
+        "(at least 1, at most 1000), got 'few'",
     ]
 
 

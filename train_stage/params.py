@@ -95,7 +95,7 @@ class AugmentationParams(Section):
 class ExpertParams(Section):
     """All that determines the training of one expert."""
 
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**63)
     input_size: int = Field(ge=16, le=2048)
     """Side in pixels of the square that the expert sees."""
     box_margin: Annotated[float, Field(ge=0, le=1)]
@@ -142,9 +142,9 @@ class ExpertParams(Section):
 
 
 class MachineParams(Section):
-    devices: PositiveInt
+    devices: int = Field(ge=1, le=1024)
     """Devices a process group trains on; GPUs if there are any, else processes on the CPU."""
-    loader_workers: int = Field(ge=0)
+    loader_workers: int = Field(ge=0, le=256)
     """Processes that prepare samples; 0 = the training process itself, best without a GPU."""
 
 
