@@ -221,11 +221,11 @@ def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params
         ),
         (
             {"experts.body.encoder_weights": "package"},
-            "experts.body: encoder_weights needs a timm encoder",
+            "experts.body: encoder_weights 'package' needs a timm encoder",
         ),
         (
             {"experts.body": {"model": TIMM, "encoder_weights": "hub", "start_from": "models"}},
-            "experts.body: start_from would overwrite encoder_weights",
+            "experts.body: start_from 'models' would overwrite encoder_weights 'hub'",
         ),
         (
             {"experts.body.model.encoder": "resnet18"},

@@ -198,6 +198,19 @@ def test_a_killed_run_ends_like_an_unbroken_one(
     assert [image.step for image in shown.Images(EXAMPLES)] == EPOCHS
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_two_runs_give_the_same_bytes_whatever_the_loader_workers(
+    tmp_path: Path, unbroken: Path, workers: int
+) -> None:
+    folder = write_project(tmp_path)
+    params = sections()
+    params["machine"]["loader_workers"] = workers
+    (folder / "params.yaml").write_text(json.dumps(params))
+    train(folder)
+    for file in (WEIGHTS, RESULTS / "history.csv", RESULTS / "metrics.json"):
+        assert (tmp_path / file).read_bytes() == (unbroken / file).read_bytes()
+
+
 def test_a_resumed_run_does_not_train_finished_epochs_again(tmp_path: Path) -> None:
     write_project(tmp_path)
     with killed(Checkpoint, "save", 2, after=True):

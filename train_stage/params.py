@@ -135,9 +135,15 @@ class ExpertParams(Section):
                 "stem_stride x initial_pool x 2 ** (depth - 1)"
             )
         if self.encoder_weights is not None and self.model.encoder == "unet":
-            raise ValueError("encoder_weights needs a timm encoder, set it to null for unet")
+            raise ValueError(
+                f"encoder_weights {self.encoder_weights!r} needs a timm encoder, set it to null "
+                "for unet"
+            )
         if self.encoder_weights is not None and self.start_from is not None:
-            raise ValueError("start_from would overwrite encoder_weights, set one of them to null")
+            raise ValueError(
+                f"start_from {self.start_from!r} would overwrite encoder_weights "
+                f"{self.encoder_weights!r}, set one of them to null"
+            )
         return self
 
 

@@ -95,6 +95,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="CSV with a line a moment")
     arguments = parser.parse_args()
+    # A program that a shell started with `&` ignores SIGINT, and so would the pipeline below it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     moments = []
     with tempfile.TemporaryDirectory() as temporary:
         top = Path(temporary).resolve()
