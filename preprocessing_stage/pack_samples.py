@@ -127,7 +127,7 @@ def main() -> None:
     try:
         with held(PACKED.with_suffix(".lock"), f"packing {folder.path}"):
             pack(folder, params.class_tree, params.data.longest_side, PACKED)
-    except DatasetError as error:
+    except (DatasetError, OSError) as error:
         raise SystemExit(str(error)) from error
 
 

@@ -112,7 +112,10 @@ def _one_thread() -> None:
 def main() -> None:
     params = load_params()
     with held(RENDERED_PEOPLE.with_suffix(".lock"), "rendering people"):
-        render_people(params.render_people, palette(params.class_tree), RENDERED_PEOPLE)
+        try:
+            render_people(params.render_people, palette(params.class_tree), RENDERED_PEOPLE)
+        except OSError as error:  # no space, no permission
+            raise SystemExit(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ Fault = Callable[[Path], str]
 
 
 def complaint(folder: Path, pattern: str) -> str:
-    """The line of the last run's output with `pattern`. Raises AssertionError if there is none."""
-    for line in workspace.log(folder).splitlines():
+    """The last line of the run's output with `pattern`. Raises AssertionError if there is none."""
+    for line in reversed(workspace.log(folder).splitlines()):
         if re.search(pattern, line):
             return line.strip()
     raise AssertionError(f"nothing like {pattern!r} in: {workspace.log(folder)[-600:]}")

@@ -2,10 +2,10 @@
 
     python tests/faults/kill_pipeline.py --moments 30 --seed 0 --out table.csv
 
-Each moment has a fresh workspace. ./pipeline.sh is started, gets a signal after a random share of
-the time that an unbroken run takes, and is started again at once, while what the signal left over
-may still run. A line a moment: what was hit, what the second run said, how it ended. Exits with 1
-if a moment ended otherwise than with the results of the unbroken run, byte for byte.
+Each moment has a fresh workspace. ./pipeline.sh is started, gets a signal in a stage drawn by lot
+after a random share of the time that this stage takes, and is started again at once, while what
+the signal left over may still run. A line a moment: what was hit, what the second run said, how it
+ended. Exits with 1 if it ended otherwise than with the results of the unbroken run, byte for byte.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ class Moment:
     number: int
     signal: str
     target: str
-    seconds: float
     stage: str
     """The one that DVC had started last."""
+    seconds: float
+    """After the start of the one that was drawn."""
     recorded: int
     """Stages that DVC had noted as done."""
     runs: int
@@ -51,18 +52,20 @@ class Moment:
 
 
 def kill_once(
-    folder: Path, number: int, chance: random.Random, unbroken: float, expected: dict[str, str]
+    folder: Path, number: int, chance: random.Random, lasts: list[float], expected: dict[str, str]
 ) -> Moment:
-    """One moment in the new workspace `folder`."""
+    """One moment in the new workspace `folder`. lasts: seconds of each stage."""
     kind = SIGNALS[number % len(SIGNALS)]
     wanted = TARGETS[number // len(SIGNALS) % len(TARGETS)]
-    seconds = chance.uniform(0.02, 0.98) * unbroken
+    index = chance.randrange(len(lasts))
+    seconds = chance.random() * lasts[index]
     workspace.make(folder)
     first = workspace.start(folder)
+    assert workspace.wait_for_stage(first, folder, index), workspace.log(folder)
     time.sleep(seconds)
     target = workspace.send(kind, folder, wanted)
     first.wait()
-    stage = ["before the first", *workspace.stages_run(folder)][-1]
+    stage = workspace.stages_run(folder)[-1]
     done, said, runs, outcome = workspace.recorded(folder), [], 0, "no end"
     while runs < MOST_RUNS:
         runs += 1
@@ -82,8 +85,19 @@ def kill_once(
         workspace.wait_for_end(folder)
         done |= workspace.recorded(folder)
     workspace.wait_for_end(folder)
-    words = (workspace.name_of(kind), target, round(seconds, 1), stage)
+    words = (workspace.name_of(kind), target, stage, round(seconds, 1))
     return Moment(number, *words, len(done), runs, "; ".join(said), outcome)
+
+
+def time_stages(folder: Path) -> tuple[list[float], dict[str, str]]:
+    """Seconds of each stage of an unbroken run, and what it gives."""
+    process, starts = workspace.start(folder), []
+    while workspace.wait_for_stage(process, folder, len(starts)):
+        starts.append(time.monotonic())
+    if process.wait():
+        sys.exit(workspace.log(folder))
+    ends = [*starts[1:], time.monotonic()]
+    return [e - s for s, e in zip(starts, ends, strict=True)], workspace.contents(folder)
 
 
 def main() -> None:
@@ -100,14 +114,11 @@ def main() -> None:
     moments = []
     with tempfile.TemporaryDirectory() as temporary:
         top = Path(temporary).resolve()
-        begin = time.monotonic()
-        if workspace.run(workspace.make(top / "unbroken")):
-            sys.exit(workspace.log(top / "unbroken"))
-        unbroken, expected = time.monotonic() - begin, workspace.contents(top / "unbroken")
-        print(f"unbroken: {unbroken:.0f} s, {len(expected)} files", flush=True)
+        lasts, expected = time_stages(workspace.make(top / "unbroken"))
+        print(f"unbroken: {sum(lasts):.0f} s, {len(expected)} files", flush=True)
         for number in range(arguments.first, arguments.first + arguments.moments):
             chance = random.Random(f"{arguments.seed} {number}")
-            moment = kill_once(top / str(number), number, chance, unbroken, expected)
+            moment = kill_once(top / str(number), number, chance, lasts, expected)
             moments.append(moment)
             print(*asdict(moment).values(), sep=" | ", flush=True)
             if not moment.outcome.startswith("FAILED"):

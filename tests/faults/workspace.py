@@ -53,13 +53,22 @@ def start(folder: Path, *before: str) -> subprocess.Popen[bytes]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TQDM_MININTERVAL": "600"}
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
-            [*before, "nice", "-n", "10", "./pipeline.sh"],
+            [*before, "./pipeline.sh"],
             cwd=folder,
             env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+def wait_for_stage(process: subprocess.Popen[bytes], folder: Path, number: int) -> bool:
+    """Until the stage of that number, from 0, has started; False if the run ended before."""
+    while len(stages_run(folder)) <= number:
+        if process.poll() is not None:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def run(folder: Path, *before: str) -> int:
