@@ -48,12 +48,15 @@ def make(folder: Path, loader_workers: int = 0) -> Path:
     return folder
 
 
-def start(folder: Path, *before: str) -> subprocess.Popen[bytes]:
-    """./pipeline.sh in a session of its own; its output is in `folder`/log, its errors too."""
+def start(folder: Path, *before: str, stages: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+    """./pipeline.sh in a session of its own; its output is in `folder`/log, its errors too.
+
+    before: a command that runs it. stages: those to bring about, () = all.
+    """
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TQDM_MININTERVAL": "600"}
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
-            [*before, "./pipeline.sh"],
+            [*before, "./pipeline.sh", *stages],
             cwd=folder,
             env=environment,
             stdout=log,
@@ -71,9 +74,9 @@ def wait_for_stage(process: subprocess.Popen[bytes], folder: Path, number: int) 
     return True
 
 
-def run(folder: Path, *before: str) -> int:
+def run(folder: Path, *before: str, stages: tuple[str, ...] = ()) -> int:
     """./pipeline.sh to its end; its exit status."""
-    return start(folder, *before).wait()
+    return start(folder, *before, stages=stages).wait()
 
 
 def log(folder: Path) -> str:
