@@ -211,6 +211,16 @@ def test_two_runs_give_the_same_bytes_whatever_the_loader_workers(
         assert (tmp_path / file).read_bytes() == (unbroken / file).read_bytes()
 
 
+def test_a_dead_loader_worker_ends_the_run_in_words(tmp_path: Path) -> None:
+    write_project(tmp_path)
+    dead = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+    with (
+        mock.patch.object(Training, "train_epoch", side_effect=dead),
+        pytest.raises(SystemExit, match=r"expert person: .* Run again, finished epochs stay"),
+    ):
+        train(tmp_path)
+
+
 def test_a_resumed_run_does_not_train_finished_epochs_again(tmp_path: Path) -> None:
     write_project(tmp_path)
     with killed(Checkpoint, "save", 2, after=True):

@@ -214,6 +214,13 @@ def main() -> None:
             raise SystemExit(f"expert {expert}, {error}; the batch is in {path}") from error
         except (OSError, DamagedError) as error:
             raise SystemExit(f"expert {expert}: {error}") from error
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise SystemExit(
+                f"expert {expert}: {error} Run again, finished epochs stay; want of memory ends "
+                "workers, and machine.loader_workers may be smaller"
+            ) from error
 
 
 if __name__ == "__main__":
