@@ -91,7 +91,9 @@ def mutated(chance: random.Random, pictures: list[bytes]) -> bytes:
     return bytes(data)
 
 
-def fuzz(inputs: int, seed: int, current: mmap.mmap | None = None) -> Counter[str]:
+def fuzz(
+    inputs: int, seed: int, most_pixels: int = MOST_PIXELS, current: mmap.mmap | None = None
+) -> Counter[str]:
     """How often each came out: a picture, or the beginning of a refusal. Raises what is neither."""
     chance, pictures, said = random.Random(seed), corpus(), Counter[str]()
     for _ in range(inputs):
@@ -100,7 +102,7 @@ def fuzz(inputs: int, seed: int, current: mmap.mmap | None = None) -> Counter[st
             current[: 4 + len(data)] = struct.pack("<I", len(data)) + data
             signal.alarm(SECONDS)  # its default is the end of the process: a hang is seen as one
         try:
-            picture = decode_picture(data, MOST_PIXELS)
+            picture = decode_picture(data, most_pixels)
         except DecodeError as error:
             said[str(error).partition(":")[0].partition(";")[0][:30]] += 1
         else:
@@ -116,12 +118,14 @@ def main() -> None:
     )
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--most-pixels", type=int, default=MOST_PIXELS, help="what a file may have")
     arguments = parser.parse_args()
     current, begin = mmap.mmap(-1, 2**20), time.monotonic()
     sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - warnings of the decoders
     if not (child := os.fork()):
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        for what, count in fuzz(arguments.inputs, arguments.seed, current).most_common(12):
+        said = fuzz(arguments.inputs, arguments.seed, arguments.most_pixels, current)
+        for what, count in said.most_common(12):
             print(f"{count:8} {what}", flush=True)
         os._exit(0)
     status = os.waitpid(child, 0)[1]
