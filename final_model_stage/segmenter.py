@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, StrictBool
 from pydantic_core import from_json
 from torch import Tensor
 
@@ -26,16 +26,27 @@ from final_model_stage.decisions import (
     resize,
 )
 from final_model_stage.expert_file import read_expert, write_expert
-from preprocessing_stage.class_tree import ClassTree, tree_problems
+from preprocessing_stage.class_tree import BACKGROUND, ClassTree, tree_problems
 from preprocessing_stage.params import Section, validate
 from preprocessing_stage.shrink import shrink
 from preprocessing_stage.whole_files import write_json
 from train_stage.model import Expert
 from train_stage.params import ModelParams
 from train_stage.precision import Precision, pick_precision
-from train_stage.regions import box_frame, region_box, unwarp, warp, whole_image
+from train_stage.regions import (
+    box_area,
+    box_frame,
+    box_slices,
+    clip_box,
+    region_box,
+    unwarp,
+    warp,
+    whole_image,
+)
 
 BATCH = 16
+SECOND_LOOK_SHARE = 0.7
+"""Of the image's area: a box around the foreground that is larger gets no second look."""
 MOST_SETTINGS = 2**20
 
 
@@ -54,6 +65,10 @@ class Settings(Section):
     longest_side: Annotated[int, Field(ge=1, le=2048)]
     """Pixels; larger images are scaled down to it first, as training samples were."""
     mode: Literal["hard", "product"]
+    second_look: StrictBool = False
+    """Whether the root expert looks again, at the box around the foreground that it found."""
+    mirror: StrictBool = False
+    """Whether the experts also see each image mirrored; what they say is averaged."""
     passes: Annotated[int, Field(ge=1, le=1000)]
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     experts: dict[str, ExpertSettings]
@@ -210,7 +225,12 @@ class Segmenter:
         for name in self.tree.experts:
             inside = [region[name] for region in regions]
             asked = [i for i in range(len(images)) if name not in known[i] and inside[i].any()]
-            answers = self._ask(name, [images[i] for i in asked], [inside[i] for i in asked])
+            some, own = [images[i] for i in asked], [inside[i] for i in asked]
+            if name == self.tree.root.name:
+                answers = self._ask_root(some, own)
+            else:
+                margin = self.settings.experts[name].box_margin
+                answers = self._ask(name, some, own, [region_box(r, margin) for r in own])
             predicted = dict(zip(asked, answers, strict=True))
             for i, region in enumerate(inside):
                 children = self.tree[name].children
@@ -222,17 +242,43 @@ class Segmenter:
                     regions[i][child.name] = region & (claimed == k)
         return found
 
-    def _ask(self, name: str, images: list[Tensor], regions: list[Tensor]) -> list[Tensor]:
-        """Probabilities (children, h, w) from one expert for images with non-empty regions."""
+    def _ask_root(self, images: list[Tensor], regions: list[Tensor]) -> list[Tensor]:
+        """As `_ask`; a second look at the box around the foreground is averaged with the first.
+
+        People who are small in the image are large in that box.
+        """
+        root = self.tree.root
+        boxes = [whole_image(*image.shape[1:]) for image in images]
+        answers = self._ask(root.name, images, regions, boxes)
+        background = [child.id == BACKGROUND for child in root.children]
+        if not self.settings.second_look or not any(background):
+            return answers
+        margin = self.settings.experts[root.name].box_margin
+        closer: dict[int, Tensor] = {}
+        for i, answer in enumerate(answers):
+            foreground = answer.argmax(0) != background.index(True)
+            if foreground.any():
+                box = clip_box(region_box(foreground, margin), *foreground.shape)
+                if box_area(box) < SECOND_LOOK_SHARE * foreground.numel():
+                    closer[i] = box
+        again = self._ask(
+            root.name,
+            [images[i] for i in closer],
+            [regions[i] for i in closer],
+            list(closer.values()),
+        )
+        for (i, box), answer in zip(closer.items(), again, strict=True):
+            rows, columns = box_slices(box)
+            answers[i][:, rows, columns] += answer[:, rows, columns]
+            answers[i][:, rows, columns] /= 2
+        return answers
+
+    def _ask(
+        self, name: str, images: list[Tensor], regions: list[Tensor], boxes: list[Tensor]
+    ) -> list[Tensor]:
+        """Probabilities (children, h, w) from one expert, which sees what lies in the boxes."""
         settings = self.settings.experts[name]
-        frames = [
-            box_frame(
-                whole_image(*region.shape)
-                if name == self.tree.root.name
-                else region_box(region, settings.box_margin)
-            )
-            for region in regions
-        ]
+        frames = [box_frame(box) for box in boxes]
         answers: list[Tensor] = []
         for start in range(0, len(images), BATCH):
             some = range(start, min(start + BATCH, len(images)))
@@ -260,4 +306,7 @@ class Segmenter:
             torch.manual_seed(self.settings.seed)  # for the dropout of stochastic passes
             for _ in range(self.settings.passes):
                 total = total + self.experts[name](inputs, masks).softmax(1).cpu()
-        return total / self.settings.passes
+                if self.settings.mirror:
+                    mirrored = self.experts[name](inputs.flip(-1), masks.flip(-1))
+                    total = total + mirrored.flip(-1).softmax(1).cpu()
+        return total / (self.settings.passes * (2 if self.settings.mirror else 1))

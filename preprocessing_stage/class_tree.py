@@ -124,6 +124,10 @@ class ClassTree:
             table[leaf.id] = index
         return table
 
+    def flat(self) -> ClassTree:
+        """The tree whose root has all leaves as its children."""
+        return ClassTree({self.root.name: {leaf.name: leaf.id for leaf in self.leaves}})
+
     def to_dict(self) -> dict[str, Any]:
         """The section that this tree was built from."""
 

@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -41,9 +42,10 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_bool(cls, value: Any) -> Any:
+    def _no_bool(cls, value: Any, field: ValidationInfo) -> Any:
         # pydantic would read `flip: true` as 1.0, every image mirrored.
-        if isinstance(value, bool):
+        wanted = cls.model_fields[str(field.field_name)].annotation
+        if isinstance(value, bool) and wanted is not bool:
             raise PydanticCustomError("bool", "Input should not be true or false")
         return value
 

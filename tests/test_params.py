@@ -70,11 +70,10 @@ def data(make_dataset, tmp_path_factory) -> Path:
 def test_every_profile_is_valid_in_its_workspace(profile, data, tmp_path, monkeypatch):
     sections = read_yaml(profile)
     sections["data"]["folder"] = str(data)
-    workspace, experts = tmp_path / "runs" / profile.stem, tmp_path / "models" / "experts"
-    for folder in (workspace, experts):
+    workspace, models = tmp_path / "runs" / profile.stem, tmp_path / "models"
+    for folder in (workspace, models):
         folder.mkdir(parents=True)
-    for name in sections["experts"]:  # those of the default run
-        (experts / f"{name}.safetensors").touch()
+    (models / "common.safetensors").touch()  # that of the default run
     monkeypatch.chdir(workspace)
     YAML().dump(sections, Path("params.yaml"))
     check_all(Path("params.yaml"))
@@ -83,8 +82,16 @@ def test_every_profile_is_valid_in_its_workspace(profile, data, tmp_path, monkey
 def test_experts_to_start_from_that_are_missing_are_all_named(tiny_params, tmp_path):
     found = problems(tiny_params(**{"train.start_from": str(tmp_path)}))
     assert found == [
-        f"experts.{name}.start_from: there is no {tmp_path / name}.safetensors"
-        for name in tiny_params()["experts"]
+        f"{key}.start_from: there is no {tmp_path / key.split('.')[-1]}.safetensors"
+        for key in ["common", *(f"experts.{name}" for name in tiny_params()["experts"])]
+    ]
+
+
+def test_the_common_start_is_made_by_the_pipeline_and_starts_from_something_else(tiny_params):
+    changes = {"train.start_from": "common", "common": {"start_from": None}}
+    assert problems(tiny_params(**changes)) == []
+    assert problems(tiny_params(**{"train.start_from": "common"})) == [
+        "common.start_from: common cannot start from itself, set it to null"
     ]
 
 
@@ -155,15 +162,18 @@ REFUSED = {
     "machine.devices": [0, "auto", True],
     "machine.loader_workers": [-1],
     "final.mode": ["soft"],
+    "final.second_look": ["yes", 1],
+    "final.mirror": ["yes", 1],
     "final.passes": [0],
     "final.precision": ["bf16"],
     "final.seed": [-1],
     "final.bootstrap": [99],
     "final.examples": [0],
 }
+NOT_PLAIN = ("tree", "common", "experts")
 PLAIN_KEYS = [
     ".".join(path)
-    for path in key_paths({k: v for k, v in REPO_PARAMS.items() if k not in ("tree", "experts")})
+    for path in key_paths({k: v for k, v in REPO_PARAMS.items() if k not in NOT_PLAIN})
 ]
 
 
@@ -180,7 +190,7 @@ def test_values_out_of_range_are_refused_with_key_and_value(key, tiny_params):
         assert problem.endswith(f", got {value!r}")
 
 
-@pytest.mark.parametrize("key", ["tree", "experts", *PLAIN_KEYS])
+@pytest.mark.parametrize("key", [*NOT_PLAIN, *PLAIN_KEYS])
 def test_a_missing_param_is_refused(key, tiny_params):
     assert f"{key}: is missing" in problems(tiny_params(**{key: ...}))
 
@@ -193,14 +203,17 @@ def test_null_is_a_value_of_what_a_training_may_start_from_alone(tiny_params):
 @pytest.mark.parametrize(
     ("key", "problem"),
     [
-        ("trian", "trian: is no section; they are tree, data, render_people, train, experts"),
+        (
+            "trian",
+            "trian: is no section; they are tree, data, render_people, train, common, experts",
+        ),
         ("data.size", "data.size: is unknown; known here: folder, longest_side, near_gray_chroma"),
         ("train.lr", "train.lr: is unknown; known here: augmentation, batch_size, box_margin"),
         ("train.model.norms", "train.model.norms: is unknown; known here: base_channels, depth"),
         ("experts.body.lr", "experts.body.lr: is unknown; known here: augmentation"),
         ("experts.body.loss.dice", "experts.body.loss.dice: is unknown; known here: class_weight"),
         ("machine.gpus", "machine.gpus: is unknown; known here: devices, loader_workers"),
-        ("final.mod", "final.mod: is unknown; known here: bootstrap, examples, mode"),
+        ("final.mod", "final.mod: is unknown; known here: bootstrap, examples, mirror, mode"),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params):

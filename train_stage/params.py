@@ -1,6 +1,7 @@
-"""Schema of the sections `train`, `experts` and `machine` of `params.yaml`.
+"""Schema of the sections `train`, `common`, `experts` and `machine` of `params.yaml`.
 
-`train` holds for every expert; `experts.<name>` overrides single keys of it for one expert.
+`train` holds for every network; `common` and `experts.<name>` override single keys of it for the
+common start and for one expert.
 `machine` says where to run and never changes what comes out, so no stage depends on it.
 """
 
@@ -20,6 +21,9 @@ from preprocessing_stage.params import (
     read_yaml,
     validate,
 )
+
+COMMON = "common"
+"""What `start_from` calls the network that `train_stage.train_common` trains."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Jitter = Annotated[float, Field(ge=0, lt=1)]
@@ -107,8 +111,8 @@ class ExpertParams(Section):
     """Start of a timm encoder: package (from a Python package), hub (timm downloads them), or a
     file with a state dict of the timm model; null starts at random."""
     start_from: str | None
-    """Trained expert to start from: a .safetensors file, or a folder with one of the expert's name.
-    Networks have to be alike but for the number of classes."""
+    """Trained network to start from: `common`, a .safetensors file, or a folder with one of the
+    expert's name. Networks have to be alike but for the number of classes."""
     loss: LossParams
     augmentation: AugmentationParams
     batch_size: PositiveInt
@@ -155,6 +159,8 @@ class MachineParams(Section):
 
 
 class TrainParams(Section):
+    common: ExpertParams
+    """Of the network that all experts with `start_from: common` start from."""
     experts: dict[str, ExpertParams]
     machine: MachineParams
 
@@ -170,11 +176,13 @@ def load_params(path: Path = PARAMS_FILE) -> TrainParams:
 def train_problems(sections: Mapping[str, Any]) -> tuple[TrainParams | None, list[str]]:
     """The params of this stage out of all sections, or None and all problems."""
     problems = [
-        f"{key}: is missing" for key in ("train", "experts", "machine") if key not in sections
+        f"{key}: is missing"
+        for key in ("train", "common", "experts", "machine")
+        if key not in sections
     ]
     problems += [
         f"{key}: needs keys and values, got {sections[key]!r}"
-        for key in ("train", "experts")
+        for key in ("train", "common", "experts")
         if not isinstance(sections.get(key, {}), Mapping)
     ]
     machine = None
@@ -182,8 +190,10 @@ def train_problems(sections: Mapping[str, Any]) -> tuple[TrainParams | None, lis
         machine, found = validate(MachineParams, sections["machine"], "machine")
         problems += found
     shared, own = sections.get("train"), sections.get("experts")
-    if not isinstance(shared, Mapping) or not isinstance(own, Mapping):
+    common = sections.get("common")
+    if not all(isinstance(section, Mapping) for section in (shared, common, own)):
         return None, problems
+    assert isinstance(shared, Mapping) and isinstance(common, Mapping) and isinstance(own, Mapping)
     if not tree_problems(sections.get("tree")):
         wanted = ClassTree(sections["tree"]).experts
         problems += [
@@ -197,18 +207,25 @@ def train_problems(sections: Mapping[str, Any]) -> tuple[TrainParams | None, lis
     _, shared_problems = validate(ExpertParams, shared, "train")
     problems += shared_problems
     inherited = {p.removeprefix("train") for p in shared_problems}
+
+    def merged(section: str, overrides: Mapping[str, Any]) -> ExpertParams | None:
+        params, found = validate(ExpertParams, merge(shared, overrides), section)
+        problems.extend(p for p in found if p.removeprefix(section) not in inherited)
+        return params
+
+    start = merged("common", common)
+    if start and start.start_from == COMMON:
+        problems.append("common.start_from: common cannot start from itself, set it to null")
     experts = {}
     for name, overrides in own.items():
         overrides = {} if overrides is None else overrides
-        if not isinstance(overrides, Mapping):
+        if isinstance(overrides, Mapping):
+            experts[name] = merged(f"experts.{name}", overrides)
+        else:
             problems.append(f"experts.{name}: needs keys and values, got {overrides!r}")
-            continue
-        merged = merge(shared, overrides)
-        experts[name], found = validate(ExpertParams, merged, f"experts.{name}")
-        problems += [p for p in found if p.removeprefix(f"experts.{name}") not in inherited]
     if problems:
         return None, problems
-    return validate(TrainParams, {"experts": experts, "machine": machine})
+    return validate(TrainParams, {"common": start, "experts": experts, "machine": machine})
 
 
 def merge(shared: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

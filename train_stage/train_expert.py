@@ -86,25 +86,24 @@ def make_loaders(
 
 
 def train(
-    expert: str,
-    tree: ClassTree,
+    name: str,
+    children: list[str],
     params: ExpertParams,
     loaders: Loaders,
     fabric: Fabric,
     checkpoint: Checkpoint,
 ) -> tuple[dict[str, torch.Tensor], Record]:
-    """Train one expert, or go on with a run that was broken off.
+    """Train the network called `name`, or go on with a run that was broken off.
 
     Returns the averaged weights and the record of all epochs.
     """
-    children = tree[expert].children
     plan = phases(params)
-    start = start_file(params.start_from, expert) if params.start_from else None
+    start = start_file(params.start_from, name) if params.start_from else None
     training = Training(fabric, loaders, params, len(children), start)
     saved = checkpoint.load()
     record = Record(
-        expert,
-        [child.name for child in children],
+        name,
+        children,
         saved["history"] if saved else [],
         enabled=fabric.is_global_zero,
     )
@@ -112,7 +111,7 @@ def train(
     with tqdm(
         total=sum(phase.epochs for phase in plan) * len(loaders.batches),
         initial=len(record.history) * len(loaders.batches),
-        desc=f"training {expert}",
+        desc=f"training {name}",
         unit="step",
         disable=not fabric.is_global_zero,
     ) as progress:
@@ -143,10 +142,10 @@ def train(
 
 
 def write_results(
-    expert: str, weights: dict[str, torch.Tensor], record: Record, folder: Path = RESULTS
+    name: str, weights: dict[str, torch.Tensor], record: Record, weights_file: Path
 ) -> None:
     """The weights as safetensors, the history as CSV, the last epoch's figures as JSON."""
-    out = folder / expert
+    out = RESULTS / name
     out.mkdir(parents=True, exist_ok=True)
     record.write_history(out / "history.csv")
     last = record.history[-1]
@@ -159,8 +158,8 @@ def write_results(
         "parameters": sum(weight.numel() for weight in weights.values()),
     }
     write_json(out / "metrics.json", figures)
-    MODELS.mkdir(parents=True, exist_ok=True)
-    with replacing(MODELS / f"{expert}.safetensors", "wb") as file:
+    weights_file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(weights_file, "wb") as file:
         file.write(save({name: weight.contiguous().cpu() for name, weight in weights.items()}))
 
 
@@ -171,26 +170,29 @@ def write_batch(batch: Batch, path: Path) -> None:
         file.write(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("expert", help="inner node of the class tree")
-    expert = parser.parse_args().expert
-    tree = load_preprocessing_params().class_tree
-    train_params = load_params()
-    if expert not in tree.experts:
-        raise SystemExit(f"{expert}: no inner node of the tree; they are {', '.join(tree.experts)}")
-    params, machine = train_params.experts[expert], train_params.machine
+def run(
+    name: str,
+    expert: str,
+    tree: ClassTree,
+    params: ExpertParams,
+    machine: MachineParams,
+    weights_file: Path,
+) -> None:
+    """Train the network that splits the node `expert` of `tree`; `name` is what results call it.
+
+    Raises SystemExit in words for all that the machine or the data may do to it.
+    """
     precision = pick_precision(params.precision)
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     fabric = Fabric(accelerator=accelerator, devices=machine.devices, precision=precision)
     fabric.launch()
     if fabric.is_global_zero:
         remove_recorded()
-    starts = [start_file(params.start_from, expert)] if params.start_from else []
+    starts = [start_file(params.start_from, name)] if params.start_from else []
     if params.encoder_weights not in (None, "package", "hub"):
         starts.append(Path(params.encoder_weights))
     checkpoint = Checkpoint(
-        expert,
+        name,
         {
             "params": params.model_dump(),
             "start": fingerprint(*starts),
@@ -204,23 +206,36 @@ def main() -> None:
     with checkpoint.locked() if fabric.is_global_zero else nullcontext():
         try:
             loaders = make_loaders(expert, tree, params, machine, fabric)
-            weights, record = train(expert, tree, params, loaders, fabric, checkpoint)
+            children = [child.name for child in tree[expert].children]
+            weights, record = train(name, children, params, loaders, fabric, checkpoint)
             if fabric.is_global_zero:
-                write_results(expert, weights, record)
+                write_results(name, weights, record, weights_file)
                 checkpoint.finish()
         except NonFiniteLossError as error:
             path = checkpoint.folder / "batch.safetensors"
             write_batch(error.batch, path)
-            raise SystemExit(f"expert {expert}, {error}; the batch is in {path}") from error
+            raise SystemExit(f"{name}: {error}; the batch is in {path}") from error
         except (OSError, DamagedError) as error:
-            raise SystemExit(f"expert {expert}: {error}") from error
+            raise SystemExit(f"{name}: {error}") from error
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
             raise SystemExit(
-                f"expert {expert}: {error} Run again, finished epochs stay; want of memory ends "
+                f"{name}: {error} Run again, finished epochs stay; want of memory ends "
                 "workers, and machine.loader_workers may be smaller"
             ) from error
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("expert", help="inner node of the class tree")
+    expert = parser.parse_args().expert
+    tree = load_preprocessing_params().class_tree
+    params = load_params()
+    if expert not in tree.experts:
+        raise SystemExit(f"{expert}: no inner node of the tree; they are {', '.join(tree.experts)}")
+    weights_file = MODELS / f"{expert}.safetensors"
+    run(expert, expert, tree, params.experts[expert], params.machine, weights_file)
 
 
 if __name__ == "__main__":
