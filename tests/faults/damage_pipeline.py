@@ -73,10 +73,12 @@ def dead_worker(module: str, loader_workers: int) -> Fault:
         killed = False
         while process.poll() is None and not killed:
             for stage in workspace.stage_processes(folder):
-                words = " ".join(workspace._words(stage))
+                words = " ".join(workspace.words_of(stage))
                 if f"-m {module}" in words:
                     for child in stage.children():
-                        if "resource_tracker" not in " ".join(workspace._words(child)):
+                        # Not the resource tracker, nor a program that a library asks.
+                        name = " ".join(workspace.words_of(child))
+                        if "spawn_main" in name or f"-m {module}" in name:
                             child.kill()
                             killed = True
                             break

@@ -115,7 +115,7 @@ def processes(folder: Path) -> list[psutil.Process]:
 
 def stage_processes(folder: Path) -> list[psutil.Process]:
     """Of a running stage, and below it its workers."""
-    return [p for p in processes(folder) if any("_stage." in w for w in _words(p))]
+    return [p for p in processes(folder) if any("_stage." in w for w in words_of(p))]
 
 
 def wait_for_end(folder: Path, seconds: float = 120) -> None:
@@ -135,7 +135,7 @@ def send(number: int, folder: Path, target: str) -> str:
     some = {
         "all": there,
         "pipeline.sh": there[:1],
-        "dvc": [p for p in there if any(w.endswith("/dvc") for w in _words(p))][:1],
+        "dvc": [p for p in there if any(w.endswith("/dvc") for w in words_of(p))][:1],
         "stage": stage_processes(folder)[:1],
     }[target]
     if not some:  # between two stages there is none
@@ -152,7 +152,8 @@ def name_of(number: int) -> str:
     return signal.Signals(number).name
 
 
-def _words(process: psutil.Process) -> list[str]:
+def words_of(process: psutil.Process) -> list[str]:
+    """Its command, empty if it is gone."""
     try:
         return process.cmdline()
     except psutil.Error:
