@@ -23,8 +23,17 @@ _HEADER = 100 * 2**20  # the most that the format allows
 
 
 def write_expert(expert: Expert, path: Path) -> str:
-    """Write the weights; returns the SHA-256 of the file."""
-    data = save({key: value.cpu().contiguous() for key, value in expert.state_dict().items()})
+    """Write the weights in half precision; returns the SHA-256 of the file.
+
+    Raises ValueError for a weight that half precision cannot hold.
+    """
+    weights = {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).cpu().contiguous()
+        for name, tensor in expert.state_dict().items()
+    }
+    if large := [name for name, tensor in weights.items() if not tensor.isfinite().all()]:
+        raise ValueError(f"{path}: {large[0]} has a weight beyond 65504 or none; train anew")
+    data = save(weights)
     with replacing(path, "wb") as file:
         file.write(data)
     return hashlib.sha256(data).hexdigest()

@@ -30,7 +30,15 @@ PARAMS = f"""
 tree: {SECTION}
 data: {{folder: data, longest_side: 48, near_gray_chroma: 12}}
 render_people: {{seed: 0, train: 2, val: 1, size: 32}}
-final: {{mode: hard, passes: 1, precision: 32-true, seed: 3, bootstrap: 100, examples: 3}}
+final:
+  mode: hard
+  second_look: false
+  mirror: false
+  passes: 1
+  precision: 32-true
+  seed: 3
+  bootstrap: 100
+  examples: 3
 """
 
 

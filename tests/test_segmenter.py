@@ -227,7 +227,16 @@ def test_saved_and_loaded_it_says_the_same(tmp_path):
         "segmenter.json",
         *(f"{name}.safetensors" for name in TREES[1].experts),
     }
-    np.testing.assert_array_equal(loaded(random_image()), chain(random_image()))
+    for name, expert in chain.experts.items():
+        for key, tensor in expert.state_dict().items():
+            assert torch.equal(loaded.experts[name].state_dict()[key], tensor.half().float()), key
+
+
+def test_a_weight_that_half_precision_cannot_hold_is_refused(tmp_path):
+    chain = make_segmenter()
+    nn.init.constant_(chain.experts["upper"].head.bias, 1e6)
+    with pytest.raises(ValueError, match=r"upper.safetensors: head.bias has a weight beyond 65504"):
+        chain.save(tmp_path)
 
 
 def test_weights_of_another_model_are_refused_by_name(tmp_path):
