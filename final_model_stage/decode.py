@@ -1,8 +1,9 @@
 """Pictures from strangers, as bounded arrays: the one place where unchecked files are decoded.
 
-A file says itself how much memory it needs. Here it gets no more than a picture of `most_pixels`
-takes: 4 bytes a pixel at most while it is decoded, and one large picture at a time whatever the
-number of threads. What comes out has no side above WORK_SIDE. Videos: decode_video.py.
+A file says itself how much memory it wants. Here it gets what a picture of `most_pixels` takes
+while it is decoded: up to 4 bytes a pixel, in AVIF 8, in WebP and JPEG 2000 up to 20 (measured),
+and one large picture at a time whatever the number of threads. What comes out has no side above
+WORK_SIDE. Videos: decode_video.py.
 """
 
 from __future__ import annotations
@@ -68,20 +69,26 @@ def decode_picture(source: Path | bytes, most_pixels: int = MOST_PIXELS) -> Pict
         with Image.open(file, formats=FORMATS) as image:
             pixels = image.width * image.height
             if pixels > most_pixels:
-                raise DecodeError(
-                    f"{image.width} x {image.height} are more than {most_pixels:,} pixels; "
-                    "scale it down or raise the limit"
-                )
+                raise Image.DecompressionBombError
             with _one_large if pixels > _LARGE else contextlib.nullcontext():
                 return _decode(image)
     except DecodeError:
         raise
     except UnidentifiedImageError as error:
-        raise DecodeError(f"no picture; what is read: {', '.join(FORMATS)}") from error
+        raise DecodeError(
+            f"no picture of a kind that is read; convert it to one of {', '.join(FORMATS)}"
+        ) from error
     except Image.DecompressionBombError as error:
-        raise DecodeError(f"more than {most_pixels:,} pixels; scale it down") from error
+        raise DecodeError(
+            f"more than {most_pixels:,} pixels; scale it down or raise the limit"
+        ) from error
     except Exception as error:  # damaged files raise anything from struct.error to MemoryError
         raise DecodeError(f"damaged, or of a kind that is not read: {error}") from error
+
+
+def too_large(most_pixels: int) -> str:
+    """What to tell of a picture that claims more pixels."""
+    return f"more than {most_pixels:,} pixels; scale it down or raise the limit"
 
 
 def check_regular(path: Path) -> None:

@@ -9,7 +9,12 @@ from types import ModuleType
 
 import numpy as np
 
-from final_model_stage.decode import MOST_PIXELS, WORK_SIDE, DecodeError, check_regular
+from final_model_stage.decode import (
+    MOST_PIXELS,
+    WORK_SIDE,
+    DecodeError,
+    check_regular,
+)
 
 DEMUXERS = {
     **dict.fromkeys((".mp4", ".m4v", ".mov", ".3gp"), "mov"),
@@ -42,7 +47,9 @@ def decode_video(path: Path, most_pixels: int = MOST_PIXELS) -> Iterator[Frame]:
             stream = container.streams.video[0]
             pixels = stream.width * stream.height
             if pixels > most_pixels:
-                raise DecodeError(f"frames of more than {most_pixels:,} pixels; scale it down")
+                raise DecodeError(
+                    f"frames of more than {most_pixels:,} pixels; scale it down or raise the limit"
+                )
             stream.thread_type = "AUTO"
             shown = float("-inf")
             for number, frame in enumerate(container.decode(stream)):
@@ -55,7 +62,8 @@ def decode_video(path: Path, most_pixels: int = MOST_PIXELS) -> Iterator[Frame]:
     except DecodeError:
         raise
     except Exception as error:  # FFmpeg's errors, and Python's for what is in no container
-        raise DecodeError(f"damaged, or of a kind that is not read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DecodeError(f"damaged, or of a kind that is not read: {reason}") from error
 
 
 def require_av() -> ModuleType:

@@ -19,10 +19,11 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import get_args
 
-from PIL import Image
 from tqdm import tqdm
 
 from final_model_stage.decode import MOST_PIXELS
@@ -33,12 +34,12 @@ from final_model_stage.prediction_index import Entry, PredictionIndex
 from final_model_stage.segmenter import Segmenter
 from final_model_stage.sources import find_sources, is_video
 from final_model_stage.valid_segmentation import find_segmenter
+from train_stage.precision import Precision
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
-    # decode.py refuses what Pillow would warn of
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    warnings.filterwarnings("ignore", module="PIL")  # decode.py refuses what is to be refused
     wanted = Wanted(
         levels=tuple(dict.fromkeys(arguments.level)),
         overlay=arguments.overlay,
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         sources = find_sources(arguments.sources, arguments.out, sys.stdin)
         folder = arguments.segmenter or find_segmenter()
-        segmenter = Segmenter.load(folder)
+        segmenter = Segmenter.load(folder, arguments.precision)
         files = PredictionFiles(arguments.out, segmenter.tree, wanted)
         index = PredictionIndex(arguments.out)
         jobs = [Job(source, index.name(source)) for source in sources.files]
@@ -61,7 +62,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             from final_model_stage.predict_on_ray import predict_on_ray
 
             entries = predict_on_ray(
-                todo, folder, files, arguments.most_pixels, arguments.ray_workers
+                todo,
+                partial(Segmenter.load, folder.absolute(), arguments.precision),
+                files,
+                arguments.most_pixels,
+                arguments.ray_workers,
             )
         else:
             entries = predict(todo, segmenter, files, arguments.most_pixels)
@@ -140,7 +145,10 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=MOST_PIXELS,
         metavar="N",
-        help=f"refuse pictures with more, default {MOST_PIXELS:,}: each takes 4 bytes and more",
+        help=f"refuse pictures with more, default {MOST_PIXELS:,}: a pixel takes 4 bytes or more",
+    )
+    add(
+        "--precision", choices=("auto", *get_args(Precision)), default="auto", help="of the network"
     )
     add("--ray", action="store_true", help="on a Ray cluster: RAY_ADDRESS, or one made here")
     add("--ray-workers", type=int, metavar="N", help="segmenters, default one for each GPU or CPU")

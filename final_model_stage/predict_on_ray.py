@@ -8,9 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,15 +31,15 @@ reading and segmenting into one process, one after the other."""
 
 def predict_on_ray(
     jobs: Sequence[Job],
-    segmenter: Path,
+    load: Callable[[], Segmenter],
     files: PredictionFiles,
     most_pixels: int,
     workers: int | None = None,
 ) -> Iterator[Entry]:
     """The index's line of each job when its files are written, in any order.
 
-    workers: processes with a segmenter each; None = one for each GPU, or CPU, of the cluster.
-    Raises ImportError if Ray is not installed.
+    load: makes the segmenter of a process. workers: how many processes have one; None = one for
+    each GPU, or CPU, of the cluster. Raises ImportError if Ray is not installed.
     """
     try:
         import ray
@@ -59,7 +58,7 @@ def predict_on_ray(
         .map(partial(_read, most_pixels=most_pixels), num_cpus=_HALF)
         .map_batches(
             _Worker,
-            fn_constructor_args=(str(segmenter.absolute()), files, most_pixels),
+            fn_constructor_args=(load, files, most_pixels),
             batch_size=BATCH,
             compute=ray.data.ActorPoolStrategy(size=workers or gpus or spare),
             num_gpus=1 if gpus else 0,
@@ -77,8 +76,10 @@ def _read(row: Row, most_pixels: int) -> Row:
 class _Worker:
     """A process with a segmenter."""
 
-    def __init__(self, segmenter: str, files: PredictionFiles, most_pixels: int) -> None:
-        self.segmenter = Segmenter.load(segmenter)
+    def __init__(
+        self, load: Callable[[], Segmenter], files: PredictionFiles, most_pixels: int
+    ) -> None:
+        self.segmenter = load()
         self.files, self.most_pixels = files, most_pixels
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
