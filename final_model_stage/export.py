@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -24,13 +25,13 @@ from torch.export import Dim, ExportedProgram
 
 from final_model_stage.decode import DecodeError, decode_picture
 from final_model_stage.export_chain import Chain
-from final_model_stage.replacing import replacing
 from final_model_stage.segmenter import Segmenter
 from final_model_stage.sources import find_sources, is_video
 from preprocessing_stage.class_tree import ClassTree
 from preprocessing_stage.dataset_folder import DatasetFolder
 from preprocessing_stage.palette import palette
 from preprocessing_stage.params import load_params
+from preprocessing_stage.whole_files import replacing
 
 LEAST_AGREEMENT = 0.999
 """Share of all pixels of the images that must have the same label."""
@@ -54,9 +55,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         paths = find_images(arguments.images, arguments.out)
         segmenter = Segmenter.load(arguments.segmenter, "32-true")
         program = export(segmenter)
-        with replacing(path) as part:
-            write(program, segmenter.tree, part)
-            run = open_run(part)
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        with replacing(path, "wb") as file:
+            write(program, segmenter.tree, file)
+            file.flush()
+            run = open_run(Path(file.name))
             agreement = check(segmenter, run, paths)
     except (OSError, ValueError, ImportError) as error:
         print(error, file=sys.stderr)
@@ -75,13 +78,12 @@ def export(segmenter: Segmenter) -> ExportedProgram:
         return torch.export.export(chain, (example,), dynamic_shapes=(sides,))
 
 
-def write_torch(program: ExportedProgram, tree: ClassTree, path: Path) -> None:
+def write_torch(program: ExportedProgram, tree: ClassTree, file: IO[bytes]) -> None:
     """As torch.export saves it; `classes` and `colours` are extra files."""
-    with path.open("wb") as file:
-        torch.export.save(program, file, extra_files=about(tree))
+    torch.export.save(program, file, extra_files=about(tree))
 
 
-def write_onnx(program: ExportedProgram, tree: ClassTree, path: Path) -> None:
+def write_onnx(program: ExportedProgram, tree: ClassTree, file: IO[bytes]) -> None:
     """As ONNX; `classes` and `colours` are in its metadata."""
     try:
         import onnxscript  # noqa: F401
@@ -96,7 +98,7 @@ def write_onnx(program: ExportedProgram, tree: ClassTree, path: Path) -> None:
     )
     assert onnx is not None
     onnx.model.metadata_props.update(about(tree))
-    onnx.save(path, external_data=False)
+    file.write(onnx.model_proto.SerializeToString())
 
 
 def about(tree: ClassTree) -> dict[str, str]:

@@ -17,10 +17,10 @@ from final_model_stage.decode_video import Frame, decode_video, require_av
 from final_model_stage.predict_pictures import BATCH, Job
 from final_model_stage.prediction_files import areas
 from final_model_stage.prediction_index import Entry
-from final_model_stage.replacing import replacing
 from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.overlay import overlay
 from preprocessing_stage.palette import palette
+from preprocessing_stage.whole_files import replacing
 
 _CLOCK = Fraction(1, 90_000)
 """Seconds; fine enough for the frame times of any camera."""
@@ -45,8 +45,8 @@ def _predict(job: Job, segmenter: Segmenter, out: Path, most_pixels: int) -> Ent
     pixels: Counter[str] = Counter()
     frames, size, last = 0, (0, 0), 0.0
     with (
-        replacing(video_path(out, job.name)) as part,
-        av.open(str(part), "w", format="mp4") as container,
+        replacing(video_path(out, job.name), "wb") as file,
+        av.open(file, "w", format="mp4") as container,
         ThreadPoolExecutor(1) as reader,
     ):
         stream = container.add_stream("libx264", options={"crf": "20", "preset": "veryfast"})

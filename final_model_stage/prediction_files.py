@@ -21,11 +21,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from final_model_stage.decode import Picture
-from final_model_stage.replacing import replacing
 from final_model_stage.segmenter import Segmentation
 from preprocessing_stage.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.overlay import overlay
 from preprocessing_stage.palette import class_colours, palette
+from preprocessing_stage.whole_files import replacing
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ class PredictionFiles:
         labels: (h, w) uint8 leaf ids of `picture.image`. details: None unless they are wanted.
         """
         paths = self.paths(name)
+        for path in paths.values():
+            path.parent.mkdir(parents=True, exist_ok=True)
         full = _resize(labels, picture.size, Image.Resampling.NEAREST)
         names = {leaf.id: leaf.name for leaf in self.tree.leaves if leaf.id is not None}
         _save_map(paths["labels"], full, palette(self.tree), names)
@@ -84,19 +86,19 @@ class PredictionFiles:
             _save_map(paths[f"level_{k}"], table[full], colours, classes)
         if self.wanted.overlay:
             covered = overlay(picture.image, labels, palette(self.tree))
-            with replacing(paths["overlay"]) as part:
-                Image.fromarray(covered).save(part, "JPEG", quality=90)
+            with replacing(paths["overlay"], "wb") as file:
+                Image.fromarray(covered).save(file, "JPEG", quality=90)
         if details is not None and self.wanted.probabilities:
             values = details.leaf_probabilities.astype(np.float16)
-            with replacing(paths["probabilities"]) as part, part.open("wb") as file:
+            with replacing(paths["probabilities"], "wb") as file:
                 np.savez_compressed(
                     file, probabilities=values, ids=list(names), names=list(names.values())
                 )
         if details is not None and self.wanted.uncertainty:
             gray = (details.uncertainty * 255).round().clip(0, 255).astype(np.uint8)
             gray = _resize(gray, picture.size, Image.Resampling.BILINEAR)
-            with replacing(paths["uncertainty"]) as part:
-                Image.fromarray(gray).save(part, "PNG")
+            with replacing(paths["uncertainty"], "wb") as file:
+                Image.fromarray(gray).save(file, "PNG")
         return areas(full, self.tree)
 
 
@@ -136,5 +138,5 @@ def _save_map(path: Path, ids: np.ndarray, colours: np.ndarray, names: dict[int,
     image.putpalette(colours.tobytes())
     text = PngInfo()
     text.add_text("classes", json.dumps(names))
-    with replacing(path) as part:
-        image.save(part, "PNG", pnginfo=text)
+    with replacing(path, "wb") as file:
+        image.save(file, "PNG", pnginfo=text)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from final_model_stage.replacing import replacing
+from preprocessing_stage.whole_files import replacing
 
 Entry = dict[str, Any]
 """A line: `source` (absolute path), `name`, and what was found, or `error`."""
@@ -60,7 +60,8 @@ class PredictionIndex:
     def forget(self, sources: Collection[Path]) -> None:
         """Take out the lines of sources that are about to get new ones; names stay theirs."""
         renewed = set(map(str, sources))
-        with replacing(self.path) as part, part.open("w") as file:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(self.path) as file:
             for line in self._lines():
                 if json.loads(line)["source"] not in renewed:
                     file.write(line)

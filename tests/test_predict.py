@@ -11,6 +11,7 @@ import sys
 import threading
 import weakref
 from pathlib import Path
+from typing import IO
 
 import av
 import numpy as np
@@ -301,8 +302,8 @@ def test_a_file_that_is_no_index_is_left_alone(
 def test_nothing_half_written_stays(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write("a.png")
 
-    def full(self: Image.Image, path: Path, *_: object, **__: object) -> None:
-        path.write_bytes(b"half")
+    def full(self: Image.Image, file: IO[bytes], *_: object, **__: object) -> None:
+        file.write(b"half")
         raise OSError("No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full)
