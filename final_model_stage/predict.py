@@ -75,11 +75,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(2) from error
 
     failed = 0
-    for entry in tqdm(entries, total=len(todo), unit="file"):
-        index.add(entry)
-        if "error" in entry:
-            failed += 1
-            tqdm.write(f"{entry['source']}: {entry['error']}", file=sys.stderr)
+    try:
+        for entry in tqdm(entries, total=len(todo), unit="file"):
+            index.add(entry)
+            if "error" in entry:
+                failed += 1
+                tqdm.write(f"{entry['source']}: {entry['error']}", file=sys.stderr)
+    except OSError as error:  # the disk is full, or the folder went away
+        raise SystemExit(f"{error}; put it right and go on with --skip-existing") from error
     _report(arguments.out, len(todo) - failed, failed, len(jobs) - len(todo), sources.left_out)
     if failed:
         raise SystemExit(1)

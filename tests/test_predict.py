@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -67,7 +68,10 @@ def run(*words: str) -> int:
     try:
         predict.main([*words, "--out", "out", "--precision", "32-true"])
     except SystemExit as stop:
-        return int(stop.code or 0)
+        if isinstance(stop.code, str):  # as the interpreter does with words
+            print(stop.code, file=sys.stderr)
+            return 1
+        return stop.code or 0
     return 0
 
 
@@ -299,16 +303,19 @@ def test_a_file_that_is_no_index_is_left_alone(
     assert Path("out/index.jsonl").read_text() == "[1, 2]\n"
 
 
-def test_nothing_half_written_stays(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_ends_the_run_and_leaves_nothing_half_written(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     write("a.png")
 
     def full(self: Image.Image, file: IO[bytes], *_: object, **__: object) -> None:
         file.write(b"half")
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full)
-    with pytest.raises(OSError, match="No space left"):
-        predict.main(["a.png", "--out", "out"])
+    assert run("a.png") == 1
+    error = capsys.readouterr().err
+    assert "No space left on device: 'out/a.png'" in error and "--skip-existing" in error
     assert outputs() == {"index.jsonl"}
 
 
