@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from final_model_stage.decisions import leaf_probabilities
-from final_model_stage.segmenter import Segmenter
-from preprocessing_stage.class_tree import Node
+from final_model_stage.segmenter import SECOND_LOOK_SHARE, Segmenter
+from preprocessing_stage.class_tree import BACKGROUND, Node
 from train_stage.regions import LARGEST_ASPECT
 
 
@@ -81,25 +81,52 @@ class Chain(nn.Module):
         regions = {self.tree.root.name: torch.ones_like(image[:, :1], dtype=torch.bool)}
         for name in self.tree.experts:
             region = regions[name]
-            said = self._ask(name, image, region)
+            said = (
+                self._ask_root(image, region)
+                if name == self.tree.root.name
+                else self._ask(name, image, region, self._box(name, region))
+            )
             found[name] = torch.where(region, said, 1 / said.shape[1])
             claimed = said.argmax(1, keepdim=True)
             for k, child in enumerate(self.tree[name].children):
                 regions[child.name] = region & (claimed == k)
         return found
 
-    def _ask(self, name: str, image: Tensor, region: Tensor) -> Tensor:
-        """Probabilities (1, children, h, w) of one expert. region: (1, 1, h, w) bool."""
+    def _ask_root(self, image: Tensor, region: Tensor) -> Tensor:
+        """As `_ask`; a second look at the box around the foreground is averaged with the first."""
+        root = self.tree.root
+        said = self._ask(root.name, image, region, whole_image(image))
+        background = [child.id == BACKGROUND for child in root.children]
+        if not self.settings.second_look or not any(background):
+            return said
         height, width = image.shape[2:]
-        box = (
-            whole_image(image)
-            if name == self.tree.root.name
-            else region_box(region[0, 0], self.settings.experts[name].box_margin)
-        )
+        foreground = said.argmax(1, keepdim=True) != background.index(True)
+        box = clip_box(self._box(root.name, foreground), height, width)
+        left, top, right, bottom = box.unbind()
+        small = (right - left) * (bottom - top) < SECOND_LOOK_SHARE * height * width
+        x, y = torch.arange(width), torch.arange(height)[:, None]
+        within = (x >= left) & (x < right) & (y >= top) & (y < bottom)
+        again = self._ask(root.name, image, region, box)
+        return torch.where(within & small & foreground.any(), (said + again) / 2, said)
+
+    def _box(self, name: str, region: Tensor) -> Tensor:
+        """What an expert looks at, (4,), of a region (1, 1, h, w) bool."""
+        return region_box(region[0, 0], self.settings.experts[name].box_margin)
+
+    def _ask(self, name: str, image: Tensor, region: Tensor, box: Tensor) -> Tensor:
+        """Probabilities (1, children, h, w) of one expert, which sees what lies in the box (4,).
+
+        region: (1, 1, h, w) bool.
+        """
+        height, width = image.shape[2:]
         there = grid_in_image(box, self.get_buffer(f"centres_{name}"), height, width)
         inside = F.grid_sample(region.float(), there, "nearest", "zeros", align_corners=False)
         shown = F.grid_sample(image, there, "bilinear", "zeros", align_corners=False)
+        if self.settings.mirror:
+            inside, shown = torch.cat([inside, inside.flip(-1)]), torch.cat([shown, shown.flip(-1)])
         said = self.experts[name](shown, inside).softmax(1)
+        if self.settings.mirror:
+            said = (said[:1] + said[1:].flip(-1)) / 2
         back = grid_in_box(box, height, width)
         return F.grid_sample(said, back, "bilinear", "border", align_corners=False)
 
@@ -136,6 +163,19 @@ def region_box(region: Tensor, margin: float) -> Tensor:
 def pixel_centres(size: int) -> Tensor:
     """(size,) float32, where the pixels of a side lie in -1..1, to the bit as F.affine_grid."""
     return torch.linspace(-1, 1, size) * (size - 1) / size
+
+
+def clip_box(box: Tensor, height: int, width: int) -> Tensor:
+    """As train_stage.regions.clip_box, (4,) float32."""
+    left, top, right, bottom = box.unbind()
+    return torch.stack(
+        [
+            left.floor().clamp(min=0),
+            top.floor().clamp(min=0),
+            torch.minimum(right.ceil(), torch.scalar_tensor(width)),
+            torch.minimum(bottom.ceil(), torch.scalar_tensor(height)),
+        ]
+    )
 
 
 def grid_in_image(box: Tensor, centres: Tensor, height: int, width: int) -> Tensor:

@@ -36,8 +36,13 @@ BEGIN, END = "<!-- tests/input_kinds.py -->\n", "<!-- end -->\n"
 TREE = ClassTree({"person": {"background": 0, "body": {"upper": {"hand": 1, "head": 4}, "leg": 3}}})
 
 
-def tiny_segmenter(mode: str = "hard", passes: int = 1, tree: ClassTree = TREE) -> Segmenter:
-    """Of random weights, such that every class gets some pixels of a random picture."""
+def tiny_segmenter(
+    mode: str = "hard", passes: int = 1, tree: ClassTree = TREE, looks: bool = False
+) -> Segmenter:
+    """Of random weights, such that every class gets some pixels of a random picture.
+
+    looks: second look and mirror.
+    """
     torch.manual_seed(0)
     size = {"base_channels": 8, "max_channels": 16, "depth": 2, "stem_stride": 1}
     model = ModelParams(encoder="unet", initial_pool=1, norm="layer", dropout=0.5, **size)
@@ -48,12 +53,16 @@ def tiny_segmenter(mode: str = "hard", passes: int = 1, tree: ClassTree = TREE) 
         nn.init.normal_(expert.head.weight)
         with torch.no_grad():
             expert.head.bias -= expert(picture, torch.ones(1, 1, 16, 16)).mean((0, 2, 3))
+        for weights in expert.parameters():
+            weights.data = weights.data.half().float()  # as it is saved
     one = ExpertSettings(input_size=16, box_margin=0.1, model=model)
     settings = Settings(
         tree=tree.to_dict(),
         longest_side=32,
         mode=mode,
         passes=passes,
+        second_look=looks,
+        mirror=looks,
         seed=0,
         experts=dict.fromkeys(tree.experts, one),
     )

@@ -89,8 +89,9 @@ def test_it_shrinks_like_pillow(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("tree", [TREE, DEEP], ids=["people", "deep"])
 @pytest.mark.parametrize("mode", ["hard", "product"])
-def test_chain_says_what_the_segmenter_says(mode: str, tree: ClassTree) -> None:
-    segmenter = tiny_segmenter(mode, tree=tree)
+@pytest.mark.parametrize("looks", [False, True])
+def test_chain_says_what_the_segmenter_says(mode: str, looks: bool, tree: ClassTree) -> None:
+    segmenter = tiny_segmenter(mode, tree=tree, looks=looks)
     chain = Chain(segmenter)
     for image in images():
         with torch.inference_mode():
@@ -101,6 +102,33 @@ def test_chain_says_what_the_segmenter_says(mode: str, tree: ClassTree) -> None:
         )
         assert (labels.numpy() == expected.labels).mean() > 0.999
         assert labels.dtype == torch.uint8
+
+
+def test_a_second_look_is_where_the_segmenter_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+    ask = Segmenter._ask
+
+    def count(self: Segmenter, name: str, images: list, regions: list, boxes: list) -> list:
+        nonlocal looks
+        looks += len(images) if name == "person" else 0
+        return ask(self, name, images, regions, boxes)
+
+    monkeypatch.setattr(Segmenter, "_ask", count)
+    image = np.array(photograph((28, 32), 3))
+    taken = set()
+    for shift in np.linspace(0, 6, 25):  # the foreground shrinks until there is none
+        segmenter = tiny_segmenter(looks=True)
+        with torch.no_grad():
+            segmenter.experts["person"].head.bias[0] += shift
+        looks = 0
+        expected = segmenter.segment(image)
+        taken.add(looks)
+        probabilities, labels = Chain(segmenter)(torch.from_numpy(image))
+        np.testing.assert_allclose(
+            probabilities.detach(), expected.leaf_probabilities, atol=1e-4, rtol=0
+        )
+        assert (labels.numpy() == expected.labels).all()
+    assert taken == {1, 2}
 
 
 def test_experts_without_a_region_change_nothing() -> None:
@@ -122,7 +150,7 @@ def test_stochastic_passes_are_refused() -> None:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with both formats, the segmenter and the images that they were checked on."""
     folder = tmp_path_factory.mktemp("export")
-    tiny_segmenter(tree=SMALL).save(folder / "segmenter")
+    tiny_segmenter(tree=SMALL, looks=True).save(folder / "segmenter")
     (folder / "images").mkdir()
     for number, image in enumerate(images()[:3]):
         Image.fromarray(image).save(folder / f"images/{number}.png")
@@ -154,7 +182,7 @@ def test_onnx_gives_probabilities_and_tells_its_classes(exported: Path) -> None:
     assert [out.name for out in outputs] == ["probabilities", "labels"]
     image = images()[1]
     [probabilities] = session.run(["probabilities"], {"image": image})
-    expected = tiny_segmenter(tree=SMALL).segment(image).leaf_probabilities
+    expected = tiny_segmenter(tree=SMALL, looks=True).segment(image).leaf_probabilities
     np.testing.assert_allclose(probabilities, expected, atol=1e-4, rtol=0)
     about = session.get_modelmeta().custom_metadata_map
     assert json.loads(about["classes"]) == {str(leaf.id): leaf.name for leaf in SMALL.leaves}
@@ -173,7 +201,7 @@ def test_examples_of_the_docs_run_alone(exported: Path, heading: str) -> None:
     )
     assert answer.returncode == 0, answer.stderr
     with Image.open(exported / "photo.jpg") as photo:
-        labels = tiny_segmenter(tree=SMALL)(np.asarray(photo))
+        labels = tiny_segmenter(tree=SMALL, looks=True)(np.asarray(photo))
     assert f"background: {(labels == 0).mean():.1%} of the picture" in answer.stdout
     if heading == "With ONNX Runtime":
         with Image.open(exported / "labels.png") as picture:
