@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import stat
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -30,7 +30,9 @@ WORK_SIDE = 2048
 
 _LARGE = 4 * WORK_SIDE**2
 _STRIP = 2**20
-_one_large = threading.Lock()
+# Always the same thread: malloc keeps what a thread freed for that thread, so that four in turn
+# held what four pictures take.
+_one_large = ThreadPoolExecutor(1)
 
 # EXIF orientation -> what puts the picture upright.
 _TURNS = {
@@ -70,8 +72,9 @@ def decode_picture(source: Path | bytes, most_pixels: int = MOST_PIXELS) -> Pict
             pixels = image.width * image.height
             if pixels > most_pixels:
                 raise Image.DecompressionBombError
-            with _one_large if pixels > _LARGE else contextlib.nullcontext():
+            if pixels <= _LARGE:
                 return _decode(image)
+            return _one_large.submit(_decode, image).result()
     except DecodeError:
         raise
     except UnidentifiedImageError as error:
@@ -109,6 +112,7 @@ def _decode(image: Image.Image) -> Picture:
     width, height = stored if drafted else image.size  # a TIFF is upright from here on
     turn = _TURNS.get(_orientation(image))
     small = Image.fromarray(_small_rgb(image, _factor(image.size)))
+    image.close()  # frees its pixels before the next large picture takes as many
     if turn is not None:
         small = small.transpose(turn)
         if turn not in (_TURNS[2], _TURNS[3], _TURNS[4]):
