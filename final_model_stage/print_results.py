@@ -1,4 +1,4 @@
-"""Print the figures of results/final/metrics.json, and where the pictures lie."""
+"""Print the figures of results/final/metrics.json, and where pictures and report lie."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 FIGURES = Path("results/final/metrics.json")
 PICTURES = Path("results/pictures")
+REPORT = Path("results/report.html")
 
 
 def table(figures: dict[str, Any]) -> str:
@@ -32,6 +33,8 @@ def main() -> None:
     print()
     for picture in sorted(PICTURES.glob("*.png")):
         print(f"  {picture.resolve()}")
+    if REPORT.exists():
+        print(f"  {REPORT.resolve()}")
 
 
 if __name__ == "__main__":

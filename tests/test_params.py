@@ -113,6 +113,8 @@ REFUSED = {
     "data.folder": ["", 7],
     "data.longest_side": [31, 2049, 100.5],
     "data.near_gray_chroma": [0, 256],
+    "data.description": ["", 7],
+    "data.licence": [""],
     "render_people.seed": [-1, 0.5],
     "render_people.train": [1],
     "render_people.val": [0],
@@ -192,7 +194,11 @@ def test_null_is_a_value_of_what_a_training_may_start_from_alone(tiny_params):
     ("key", "problem"),
     [
         ("trian", "trian: is no section; they are tree, data, render_people, train, experts"),
-        ("data.size", "data.size: is unknown; known here: folder, longest_side, near_gray_chroma"),
+        (
+            "data.size",
+            "data.size: is unknown; known here: "
+            "description, folder, licence, longest_side, near_gray_chroma",
+        ),
         ("train.lr", "train.lr: is unknown; known here: augmentation, batch_size, box_margin"),
         ("train.model.norms", "train.model.norms: is unknown; known here: base_channels, depth"),
         ("experts.body.lr", "experts.body.lr: is unknown; known here: augmentation"),

@@ -107,9 +107,9 @@ def test_every_stage_runs_for_every_expert_of_the_tree(workspace):
     assert set(stages) == {
         *("render_people", "pack_samples", "class_frequencies", "find_grayscale", "sample_sheet"),
         *(f"train@{name}" for name in EXPERTS),
-        *("build_segmenter", "evaluate_segmenter", "render"),
+        *("build_segmenter", "evaluate_segmenter", "render", "report"),
     }
-    assert stages[-3:] == ["build_segmenter", "evaluate_segmenter", "render"]
+    assert stages[-4:] == ["build_segmenter", "evaluate_segmenter", "render", "report"]
 
 
 def test_figures_cover_all_four_levels(workspace):
@@ -146,7 +146,7 @@ def test_one_experts_params_retrain_it_alone_and_going_back_restores(workspace):
     params = tiny_params("animals")
     params["experts"]["back"] = {"learning_rate": 0.01}
     write_params(workspace, params)
-    final = ["build_segmenter", "evaluate_segmenter", "render"]
+    final = ["build_segmenter", "evaluate_segmenter", "render", "report"]
     assert ran(dvc(workspace, "repro")) == ["train@back", *final]
     assert (workspace / "results/final/metrics.json").read_bytes() != before
 

@@ -26,6 +26,9 @@ def test_table_has_both_protocols_interval_and_true_parents(tmp_path, monkeypatc
     assert second == ["mIoU_1", "0.250", "[0.200,", "0.300]", "0.350", "0.750"]
     print_results.main()
     assert str(tmp_path / "results/pictures/examples.png") in capsys.readouterr().out
+    print_results.REPORT.touch()
+    print_results.main()
+    assert capsys.readouterr().out.splitlines()[-1].strip() == str(tmp_path / "results/report.html")
 
 
 def test_nothing_is_printed_before_there_are_figures(tmp_path, monkeypatch, capsys):

@@ -1,0 +1,181 @@
+"""One page with all that a run found, in one file that needs nothing else: results/report.html.
+
+Reads params.yaml and what the stages before left in results/. The same results give the same
+bytes, so that Git shows a change only where there is one.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ruamel.yaml import YAML
+
+from final_model_stage.report_pictures import embedded, iou_curves, loss_curves
+from final_model_stage.templates import fill, write
+from preprocessing_stage.class_tree import BACKGROUND, ClassTree
+from preprocessing_stage.palette import class_colours
+from preprocessing_stage.params import PARAMS_FILE, read_yaml
+
+RESULTS = Path("results")
+OUT = RESULTS / "report.html"
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "lightning-fabric", "dvc")
+SECTIONS = ("data", "render_people", "train", "experts", "final")
+"""Of params.yaml, beside the tree, which the page draws."""
+
+SHEETS = (
+    ("examples", "Drawn by lot"),
+    ("best", "The best"),
+    ("worst", "The worst"),
+)
+"""Pictures of results/pictures and their headings; render leaves out a sheet without images."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """Figures of one level of the tree, nan where there is none."""
+
+    number: int
+    classes: list[str]
+    iou: list[float]
+    dataset: float
+    low: float
+    high: float
+    per_image: float
+    true_parents: float
+
+
+def read_levels(figures: Mapping[str, Any], tree: ClassTree) -> list[Level]:
+    """figures: what metrics.json holds."""
+    levels = []
+    for k in range(tree.depth):
+        name = f"mIoU_{k}"
+        classes = [node.name for node in tree.level(k)]
+        levels.append(
+            Level(
+                number=k,
+                classes=classes,
+                iou=[figures["iou"][c] for c in classes],
+                dataset=figures[name],
+                low=figures["interval"][name]["low"],
+                high=figures["interval"][name]["high"],
+                per_image=figures["per_image"][name],
+                true_parents=figures["oracle"].get(f"level_{k - 1}", {}).get(name, math.nan),
+            )
+        )
+    return levels
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Leaves in the order of the tree, so that siblings stand side by side."""
+
+    names: list[str]
+    shares: list[list[float]]
+    """Of the pixels of each true leaf (row), what it was taken for; nan in a row of no pixel."""
+    first: list[bool]
+    """Whether a leaf is the first of its siblings."""
+
+
+def read_confusion(path: Path, tree: ClassTree) -> Confusion:
+    with path.open(newline="") as file:
+        (_, *columns), *rows = csv.reader(file)
+    leaves = [leaf.name for leaf in tree.root.leaves()]
+    order = [columns.index(name) for name in leaves]
+    counts = np.array([row[1:] for row in rows], np.int64)[np.ix_(order, order)]
+    total = counts.sum(1, keepdims=True)
+    shares = np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
+    parents = [tree.parent(name) for name in leaves]
+    first = [i > 0 and parents[i] != parents[i - 1] for i in range(len(leaves))]
+    return Confusion(leaves, shares.tolist(), first)
+
+
+@dataclass(frozen=True)
+class ExpertRecord:
+    """How the training of one expert went."""
+
+    name: str
+    children: list[str]
+    figures: Mapping[str, Any]
+    """Its metrics.json."""
+    loss: str
+    iou: str
+    """Curves as addresses of pictures."""
+
+
+def read_expert(name: str, tree: ClassTree, folder: Path) -> ExpertRecord:
+    """folder: with metrics.json and history.csv of the expert."""
+    children = [child.name for child in tree[name].children]
+    history = read_table(folder / "history.csv")
+    figures = json.loads((folder / "metrics.json").read_text())
+    colours = class_colours(tree)
+    curves = iou_curves(history, {child: colours[child] for child in children})
+    return ExpertRecord(name, children, figures, loss_curves(history), curves)
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def as_yaml(section: Mapping[str, Any]) -> str:
+    text = StringIO()
+    YAML().dump(dict(section), text)
+    return text.getvalue()
+
+
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Of Python and the packages, without the builds that differ between machines."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"python": python, **{name: version(name).split("+")[0] for name in packages}}
+
+
+def report(params: Mapping[str, Any], results: Path) -> str:
+    """The page.
+
+    params: sections of params.yaml. results: the folder that the stages write into."""
+    tree = ClassTree(params["tree"])
+    figures = json.loads((results / "final/metrics.json").read_text())
+    frequencies = {
+        (row["split"], int(row["level"]), row["name"]): row
+        for row in read_table(results / "data/class_frequencies.csv")
+    }
+    sheets = [(title, results / f"pictures/{name}.png") for name, title in SHEETS]
+    return fill(
+        TEMPLATE,
+        tree=tree,
+        background=BACKGROUND,
+        colours=class_colours(tree),
+        data=params["data"],
+        figures=figures,
+        levels=read_levels(figures, tree),
+        confusion=read_confusion(results / "final/confusion.csv", tree),
+        experts=[read_expert(name, tree, results / "experts" / name) for name in tree.experts],
+        frequencies=frequencies,
+        gray=json.loads((results / "data/grayscale.json").read_text()),
+        samples=embedded(results / "data/samples.jpg"),
+        sheets=[(title, embedded(path)) for title, path in sheets if path.exists()],
+        params=as_yaml({key: params[key] for key in SECTIONS if key in params}),
+        versions=versions(),
+    )
+
+
+def main() -> None:
+    page = report(read_yaml(PARAMS_FILE), RESULTS)
+    write(OUT, page)
+    print(OUT.resolve())
+
+
+if __name__ == "__main__":
+    main()

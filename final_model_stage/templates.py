@@ -1,0 +1,63 @@
+"""Pages from Jinja templates: how they are filled and saved, how figures stand in them."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+
+def fill(template: Path, **context: Any) -> str:
+    """A Jinja template with the values of `context`, which are escaped in HTML."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(template.parent),
+        autoescape=template.suffixes[0] == ".html",
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "spoken": spoken,
+        "sentence": sentence,
+        "figure": figure,
+        "percent": percent,
+        "css": css,
+    }
+    text = environment.get_template(template.name).render(context)
+    return re.sub(r"\n\s*\n+", "\n", text).lstrip()  # loops leave blank lines
+
+
+def write(path: Path, text: str) -> None:
+    """All of the text into a file, or nothing."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    with unfinished.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def spoken(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def figure(value: float, digits: int = 3) -> str:
+    return "\u2013" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    return "\u2013" if math.isnan(share) else f"{100 * share:.{digits}f}"
+
+
+def css(colour: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def sentence(words: str) -> str:
+    """With a capital at its start and a full stop at its end."""
+    return words[:1].upper() + words[1:].rstrip(". ") + "."
