@@ -37,11 +37,13 @@ PYTHON
   # Copied with their times, so that DVC sees only files that changed.
   cp -Rp preprocessing_stage train_stage final_model_stage dvc.yaml .dvcignore "$run/"
   cd "$run"
-  if [ ! -d .dvc ]; then
-    dvc init -q --no-scm
+  # The last setting tells whether an earlier run came to the end of this.
+  if ! grep -qs 'type = ' .dvc/config; then
+    dvc init -q -f --no-scm
     dvc config core.analytics false
     dvc config cache.dir ../../../.dvc/cache
-    dvc config cache.type reflink,hardlink,copy
+    # Not linked: a byte that flips in a file would flip in the cache too, and be restored from it.
+    dvc config cache.type reflink,copy
   fi
 elif ! git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
   # An unpacked copy: DVC works without Git, except for `dvc exp` and `dvc ... diff`.

@@ -24,6 +24,8 @@ def main() -> None:
         tree=tree.to_dict(),
         longest_side=preprocessing.data.longest_side,
         mode=final.mode,
+        second_look=final.second_look,
+        mirror=final.mirror,
         passes=final.passes,
         seed=final.seed,
         experts={

@@ -13,14 +13,14 @@ from final_model_stage.params import final_problems
 from preprocessing_stage.check_dataset import DatasetError, listing_problems
 from preprocessing_stage.dataset_folder import RENDERED_PEOPLE, DatasetFolder
 from preprocessing_stage.params import PARAMS_FILE, ParamsError, preprocessing_problems, read_yaml
-from train_stage.params import TrainParams, train_problems
+from train_stage.params import COMMON, TrainParams, train_problems
 from train_stage.start_from import start_file
 
 
 def check_all(path: Path = PARAMS_FILE) -> None:
     """Raises ParamsError with the problems of all sections, DatasetError with the data set's."""
     sections = read_yaml(path)
-    known = ("tree", "data", "render_people", "train", "experts", "machine", "final")
+    known = ("tree", "data", "render_people", "train", "common", "experts", "machine", "final")
     problems = [
         f"{key}: is no section; they are {', '.join(known)}" for key in sections if key not in known
     ]
@@ -43,9 +43,10 @@ def check_all(path: Path = PARAMS_FILE) -> None:
 def _missing_starts(train: TrainParams) -> list[str]:
     """Trained experts to start from that are not there."""
     missing = []
-    for name, expert in train.experts.items():
+    for name, expert in {"common": train.common, **train.experts}.items():
         try:
-            if expert.start_from is not None:
+            # The pipeline itself makes the common start.
+            if expert.start_from not in (None, COMMON):
                 start_file(expert.start_from, name)
         except FileNotFoundError as error:
             missing.append(str(error))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 from pathlib import Path
 
 from final_model_stage.evaluate import Evaluation, evaluate
@@ -21,26 +20,27 @@ from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.check_dataset import DatasetError, listing_problems
 from preprocessing_stage.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.dataset_folder import SPLITS, DatasetFolder
+from preprocessing_stage.whole_files import replacing, write_json
 
 
 def write(evaluation: Evaluation, tree: ClassTree, figures: dict, out: Path) -> None:
     """The four files into the folder `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n")
-    with (out / "iou.csv").open("w", newline="") as file:
+    write_json(out / "metrics.json", figures)
+    with replacing(out / "iou.csv", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["level", "class", "iou"])
         for level in range(tree.depth):
             for node in tree.level(level):
                 rows.writerow([level, node.name, figures["iou"][node.name]])
     leaves = [leaf.name for leaf in tree.leaves]
-    with (out / "confusion.csv").open("w", newline="") as file:
+    with replacing(out / "confusion.csv", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["truth", *leaves])
         for name, row in zip(leaves, evaluation.counts.sum(0).tolist(), strict=True):
             rows.writerow([name, *row])
     foreground = [leaf.id != BACKGROUND for leaf in tree.leaves]
-    with (out / "images.csv").open("w", newline="") as file:
+    with replacing(out / "images.csv", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         levels = range(tree.depth)
         rows.writerow(["id", "foreground_share", *(f"mIoU_{k}" for k in levels)])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, StrictBool
 
 from preprocessing_stage.params import PARAMS_FILE, ParamsError, Section, read_yaml, validate
 
@@ -15,15 +15,19 @@ class FinalParams(Section):
     mode: Literal["hard", "product"]
     """hard: each expert's decision binds the experts below it. product: the leaf with the largest
     product of conditional probabilities along its path."""
-    passes: PositiveInt
+    second_look: StrictBool
+    """The root expert looks again, at the box around the foreground that it found."""
+    mirror: StrictBool
+    """The experts also see each image mirrored; what they say is averaged."""
+    passes: int = Field(ge=1, le=1000)
     """Stochastic passes with the encoder's dropout on, averaged; 1 = one pass without dropout."""
     precision: Literal["auto", "32-true", "bf16-mixed"]
     """As in `train`."""
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**63)
     """For stochastic passes, the bootstrap and the choice of examples."""
-    bootstrap: int = Field(ge=100)
+    bootstrap: int = Field(ge=100, le=100_000)
     """Resamplings of the images for the 95 % intervals."""
-    examples: PositiveInt
+    examples: int = Field(ge=1, le=100)
     """Images on the sheet of examples."""
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 from preprocessing_stage.class_tree import IGNORE, ClassTree
 from preprocessing_stage.overlay import overlay
 from preprocessing_stage.palette import class_colours, level_palette
+from preprocessing_stage.whole_files import replacing
 
 INK = "#222222"
 FAINT = "#777777"
@@ -94,7 +95,8 @@ def save(figure: Figure, path: Path, dpi: int = 150, levels: int = 64) -> None:
     with Image.open(buffer) as picture:
         coarse = picture.convert("RGB").point(table * 3)
     path.parent.mkdir(parents=True, exist_ok=True)
-    coarse.save(path, optimize=True)
+    with replacing(path, "wb") as file:
+        coarse.save(file, "PNG", optimize=True)
 
 
 def spoken(name: str) -> str:

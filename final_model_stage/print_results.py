@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,24 @@ REPORT = Path("results/report.html")
 
 
 def table(figures: dict[str, Any]) -> str:
-    """mIoU of each level in both protocols, with its interval and with true parents."""
+    """mIoU of each level in both protocols, with its interval and with true parents.
+
+    A figure that is not there, nan or null in metrics.json, is a dash.
+    """
     lines = [f"{figures['images']} images   data set protocol       per image   true parents"]
     for name in (key for key in figures if key.startswith("mIoU_")):
         low, high = figures["interval"][name]["low"], figures["interval"][name]["high"]
         level = int(name.removeprefix("mIoU_"))
         given = figures["oracle"].get(f"level_{level - 1}", {}).get(name)
         lines.append(
-            f"{name:10}   {figures[name]:.3f} [{low:.3f}, {high:.3f}]"
-            f"    {figures['per_image'][name]:.3f}       {'-' if given is None else f'{given:.3f}'}"
+            f"{name:10}   {_shown(figures[name])} [{_shown(low)}, {_shown(high)}]"
+            f"    {_shown(figures['per_image'][name])}       {_shown(given)}"
         )
     return "\n".join(lines)
+
+
+def _shown(figure: float | None) -> str:
+    return "-" if figure is None or math.isnan(figure) else f"{figure:.3f}"
 
 
 def main() -> None:

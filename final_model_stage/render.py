@@ -162,7 +162,10 @@ def _draw_level(
 ) -> None:
     """The bars of a level from x = `first` on, its mean as a line and the interval as a band."""
     for x, node in enumerate(tree.level(level), first):
-        iou, rgb = figures["iou"][node.name], np.array(class_colours(tree)[node.name]) / 255
+        iou, rgb = (
+            _number(figures["iou"][node.name]),
+            np.array(class_colours(tree)[node.name]) / 255,
+        )
         axes.bar(x, iou, 0.74, color=rgb)
         within = iou > 0.1  # the number stands in the bar, or above a low one
         light = within and rgb @ (0.299, 0.587, 0.114) < 0.6
@@ -175,7 +178,8 @@ def _draw_level(
             ha="center",
         )
     name = f"mIoU_{level}"
-    mean, low, high = figures[name], *(figures["interval"][name][end] for end in ("low", "high"))
+    interval = figures["interval"][name]
+    mean, low, high = map(_number, (figures[name], interval["low"], interval["high"]))
     span = (first - 0.5, first + len(tree.level(level)) - 0.5)
     axes.fill_between(span, low, high, color=INK, alpha=0.18, linewidth=0, zorder=3)
     axes.hlines(mean, *span, color=INK, linewidth=1.4)
@@ -188,6 +192,11 @@ def _draw_level(
         axes.text(
             sum(span) / 2, y, words, ha="center", transform=axes.get_xaxis_transform(), **style
         )
+
+
+def _number(figure: float | None) -> float:
+    """What is null in metrics.json is nan."""
+    return math.nan if figure is None else figure
 
 
 def _spoken(figure: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,17 +20,19 @@ import numpy as np
 from ruamel.yaml import YAML
 
 from final_model_stage.report_pictures import embedded, iou_curves, loss_curves
-from final_model_stage.templates import fill, write
+from final_model_stage.templates import fill
 from preprocessing_stage.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.palette import class_colours
 from preprocessing_stage.params import PARAMS_FILE, read_yaml
+from preprocessing_stage.whole_files import replacing
+from train_stage.params import COMMON
 
 RESULTS = Path("results")
 OUT = RESULTS / "report.html"
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "lightning-fabric", "dvc")
-SECTIONS = ("data", "render_people", "train", "experts", "final")
+SECTIONS = ("data", "render_people", "train", "common", "experts", "final")
 """Of params.yaml, beside the tree, which the page draws."""
 
 SHEETS = (
@@ -44,16 +45,16 @@ SHEETS = (
 
 @dataclass(frozen=True)
 class Level:
-    """Figures of one level of the tree, nan where there is none."""
+    """Figures of one level of the tree, None where there is none."""
 
     number: int
     classes: list[str]
-    iou: list[float]
-    dataset: float
-    low: float
-    high: float
-    per_image: float
-    true_parents: float
+    iou: list[float | None]
+    dataset: float | None
+    low: float | None
+    high: float | None
+    per_image: float | None
+    true_parents: float | None
 
 
 def read_levels(figures: Mapping[str, Any], tree: ClassTree) -> list[Level]:
@@ -71,7 +72,7 @@ def read_levels(figures: Mapping[str, Any], tree: ClassTree) -> list[Level]:
                 low=figures["interval"][name]["low"],
                 high=figures["interval"][name]["high"],
                 per_image=figures["per_image"][name],
-                true_parents=figures["oracle"].get(f"level_{k - 1}", {}).get(name, math.nan),
+                true_parents=figures["oracle"].get(f"level_{k - 1}", {}).get(name),
             )
         )
     return levels
@@ -82,8 +83,8 @@ class Confusion:
     """Leaves in the order of the tree, so that siblings stand side by side."""
 
     names: list[str]
-    shares: list[list[float]]
-    """Of the pixels of each true leaf (row), what it was taken for; nan in a row of no pixel."""
+    shares: list[list[float | None]]
+    """Of the pixels of each true leaf (row), what it was taken for; None in a row of no pixel."""
     first: list[bool]
     """Whether a leaf is the first of its siblings."""
 
@@ -94,19 +95,18 @@ def read_confusion(path: Path, tree: ClassTree) -> Confusion:
     leaves = [leaf.name for leaf in tree.root.leaves()]
     order = [columns.index(name) for name in leaves]
     counts = np.array([row[1:] for row in rows], np.int64)[np.ix_(order, order)]
-    total = counts.sum(1, keepdims=True)
-    shares = np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
+    shares = [[n / row.sum() if row.any() else None for n in row] for row in counts]
     parents = [tree.parent(name) for name in leaves]
     first = [i > 0 and parents[i] != parents[i - 1] for i in range(len(leaves))]
-    return Confusion(leaves, shares.tolist(), first)
+    return Confusion(leaves, shares, first)
 
 
 @dataclass(frozen=True)
-class ExpertRecord:
-    """How the training of one expert went."""
+class Training:
+    """How the training of one network went."""
 
     name: str
-    children: list[str]
+    classes: list[str]
     figures: Mapping[str, Any]
     """Its metrics.json."""
     loss: str
@@ -114,14 +114,29 @@ class ExpertRecord:
     """Curves as addresses of pictures."""
 
 
-def read_expert(name: str, tree: ClassTree, folder: Path) -> ExpertRecord:
-    """folder: with metrics.json and history.csv of the expert."""
-    children = [child.name for child in tree[name].children]
-    history = read_table(folder / "history.csv")
-    figures = json.loads((folder / "metrics.json").read_text())
+def read_trainings(tree: ClassTree, folder: Path) -> list[Training]:
+    """Of the common network, where there is one, and of all experts.
+
+    folder: has one for each, with metrics.json and history.csv.
+    """
+    splits = {COMMON: tree.flat().root} | {name: tree[name] for name in tree.experts}
     colours = class_colours(tree)
-    curves = iou_curves(history, {child: colours[child] for child in children})
-    return ExpertRecord(name, children, figures, loss_curves(history), curves)
+    trainings = []
+    for name, node in splits.items():
+        if name == COMMON and not (folder / name).exists():
+            continue
+        history = read_table(folder / name / "history.csv")
+        classes = [child.name for child in node.children]
+        trainings.append(
+            Training(
+                name=name,
+                classes=classes,
+                figures=json.loads((folder / name / "metrics.json").read_text()),
+                loss=loss_curves(history),
+                iou=iou_curves(history, {name: colours[name] for name in classes}),
+            )
+        )
+    return trainings
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -161,7 +176,7 @@ def report(params: Mapping[str, Any], results: Path) -> str:
         figures=figures,
         levels=read_levels(figures, tree),
         confusion=read_confusion(results / "final/confusion.csv", tree),
-        experts=[read_expert(name, tree, results / "experts" / name) for name in tree.experts],
+        trainings=read_trainings(tree, results / "experts"),
         frequencies=frequencies,
         gray=json.loads((results / "data/grayscale.json").read_text()),
         samples=embedded(results / "data/samples.jpg"),
@@ -173,7 +188,8 @@ def report(params: Mapping[str, Any], results: Path) -> str:
 
 def main() -> None:
     page = report(read_yaml(PARAMS_FILE), RESULTS)
-    write(OUT, page)
+    with replacing(OUT, encoding="utf-8") as file:
+        file.write(page)
     print(OUT.resolve())
 
 

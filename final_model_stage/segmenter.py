@@ -6,7 +6,6 @@ labels = segmenter(image)
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field, PositiveInt
-from safetensors.torch import load_file, save_file
+from pydantic import Field, StrictBool
+from pydantic_core import from_json
 from torch import Tensor
 
 from final_model_stage.decisions import (
@@ -26,21 +25,35 @@ from final_model_stage.decisions import (
     product_decision,
     resize,
 )
-from preprocessing_stage.class_tree import ClassTree
-from preprocessing_stage.params import Section
+from final_model_stage.expert_file import read_expert, write_expert
+from preprocessing_stage.class_tree import BACKGROUND, ClassTree, tree_problems
+from preprocessing_stage.params import Section, validate
 from preprocessing_stage.shrink import shrink
+from preprocessing_stage.whole_files import write_json
 from train_stage.model import Expert
 from train_stage.params import ModelParams
 from train_stage.precision import Precision, pick_precision
-from train_stage.regions import box_frame, region_box, unwarp, warp, whole_image
+from train_stage.regions import (
+    box_area,
+    box_frame,
+    box_slices,
+    clip_box,
+    region_box,
+    unwarp,
+    warp,
+    whole_image,
+)
 
 BATCH = 16
+SECOND_LOOK_SHARE = 0.7
+"""Of the image's area: a box around the foreground that is larger gets no second look."""
+MOST_SETTINGS = 2**20
 
 
 class ExpertSettings(Section):
     """How an expert is fed, beside what it is made of."""
 
-    input_size: PositiveInt
+    input_size: Annotated[int, Field(ge=1, le=2048)]
     box_margin: Annotated[float, Field(ge=0, le=1)]
     model: ModelParams
 
@@ -49,12 +62,44 @@ class Settings(Section):
     """What `segmenter.json` holds."""
 
     tree: dict[str, Any]
-    longest_side: PositiveInt
+    longest_side: Annotated[int, Field(ge=1, le=2048)]
     """Pixels; larger images are scaled down to it first, as training samples were."""
     mode: Literal["hard", "product"]
-    passes: PositiveInt
-    seed: int
+    second_look: StrictBool = False
+    """Whether the root expert looks again, at the box around the foreground that it found."""
+    mirror: StrictBool = False
+    """Whether the experts also see each image mirrored; what they say is averaged."""
+    passes: Annotated[int, Field(ge=1, le=1000)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
     experts: dict[str, ExpertSettings]
+    sha256: dict[str, str] = Field(default_factory=dict)
+    """Of each expert's file of weights; a folder of an earlier version has none."""
+
+
+def read_settings(path: Path) -> Settings:
+    """`segmenter.json`, of whatever origin. Raises OSError, or ValueError with all problems."""
+    if path.stat().st_size > MOST_SETTINGS:
+        raise ValueError(f"{path}: has more than {MOST_SETTINGS} bytes, is no segmenter.json")
+    try:
+        values = from_json(path.read_bytes(), allow_inf_nan=False)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    settings, problems = validate(Settings, values)
+    if settings is not None:
+        problems = tree_problems(settings.tree)
+        names = [] if problems else ClassTree(settings.tree).experts
+        problems += [
+            f"experts.{name}: is missing" for name in names if name not in settings.experts
+        ]
+        problems += [
+            f"experts.{name}.input_size: {expert.input_size} is no multiple of the model's "
+            f"stride {expert.model.stride}"
+            for name, expert in settings.experts.items()
+            if expert.input_size % expert.model.stride
+        ]
+    if settings is None or problems:
+        raise ValueError("\n  ".join([f"{path}:", *problems]))
+    return settings
 
 
 @dataclass(frozen=True)
@@ -104,27 +149,30 @@ class Segmenter:
     def load(cls, path: Path | str, precision: Literal["auto"] | Precision = "auto") -> Segmenter:
         """The segmenter in a folder. Raises OSError, or ValueError if its files do not fit."""
         path = Path(path)
-        settings = Settings.model_validate_json((path / "segmenter.json").read_text())
+        settings = read_settings(path / "segmenter.json")
         tree = ClassTree(settings.tree)
-        experts = {}
-        for name in tree.experts:
-            experts[name] = Expert(settings.experts[name].model, len(tree[name].children))
-            weights = path / f"{name}.safetensors"
-            try:
-                experts[name].load_state_dict(load_file(weights))
-            except RuntimeError as error:
-                raise ValueError(f"{weights}: does not fit segmenter.json: {error}") from error
+        experts = {
+            name: read_expert(
+                path / f"{name}.safetensors",
+                settings.experts[name].model,
+                len(tree[name].children),
+                settings.sha256.get(name),
+            )
+            for name in tree.experts
+        }
         return cls(settings, experts, precision)
 
     def save(self, path: Path | str) -> None:
         """Write `segmenter.json` and a safetensors file for each expert into the folder `path`."""
         path = Path(path)
         path.mkdir(parents=True, exist_ok=True)
-        for name, expert in self.experts.items():
-            weights = {key: value.cpu().contiguous() for key, value in expert.state_dict().items()}
-            save_file(weights, path / f"{name}.safetensors")
-        settings = self.settings.model_dump(mode="json")
-        (path / "segmenter.json").write_text(json.dumps(settings, indent=2) + "\n")
+        sums = {
+            name: write_expert(expert, path / f"{name}.safetensors")
+            for name, expert in self.experts.items()
+        }
+        write_json(
+            path / "segmenter.json", self.settings.model_dump(mode="json") | {"sha256": sums}
+        )
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Leaf ids (H, W) uint8 of an RGB image (H, W, 3) uint8."""
@@ -177,7 +225,12 @@ class Segmenter:
         for name in self.tree.experts:
             inside = [region[name] for region in regions]
             asked = [i for i in range(len(images)) if name not in known[i] and inside[i].any()]
-            answers = self._ask(name, [images[i] for i in asked], [inside[i] for i in asked])
+            some, own = [images[i] for i in asked], [inside[i] for i in asked]
+            if name == self.tree.root.name:
+                answers = self._ask_root(some, own)
+            else:
+                margin = self.settings.experts[name].box_margin
+                answers = self._ask(name, some, own, [region_box(r, margin) for r in own])
             predicted = dict(zip(asked, answers, strict=True))
             for i, region in enumerate(inside):
                 children = self.tree[name].children
@@ -189,17 +242,43 @@ class Segmenter:
                     regions[i][child.name] = region & (claimed == k)
         return found
 
-    def _ask(self, name: str, images: list[Tensor], regions: list[Tensor]) -> list[Tensor]:
-        """Probabilities (children, h, w) from one expert for images with non-empty regions."""
+    def _ask_root(self, images: list[Tensor], regions: list[Tensor]) -> list[Tensor]:
+        """As `_ask`; a second look at the box around the foreground is averaged with the first.
+
+        People who are small in the image are large in that box.
+        """
+        root = self.tree.root
+        boxes = [whole_image(*image.shape[1:]) for image in images]
+        answers = self._ask(root.name, images, regions, boxes)
+        background = [child.id == BACKGROUND for child in root.children]
+        if not self.settings.second_look or not any(background):
+            return answers
+        margin = self.settings.experts[root.name].box_margin
+        closer: dict[int, Tensor] = {}
+        for i, answer in enumerate(answers):
+            foreground = answer.argmax(0) != background.index(True)
+            if foreground.any():
+                box = clip_box(region_box(foreground, margin), *foreground.shape)
+                if box_area(box) < SECOND_LOOK_SHARE * foreground.numel():
+                    closer[i] = box
+        again = self._ask(
+            root.name,
+            [images[i] for i in closer],
+            [regions[i] for i in closer],
+            list(closer.values()),
+        )
+        for (i, box), answer in zip(closer.items(), again, strict=True):
+            rows, columns = box_slices(box)
+            answers[i][:, rows, columns] += answer[:, rows, columns]
+            answers[i][:, rows, columns] /= 2
+        return answers
+
+    def _ask(
+        self, name: str, images: list[Tensor], regions: list[Tensor], boxes: list[Tensor]
+    ) -> list[Tensor]:
+        """Probabilities (children, h, w) from one expert, which sees what lies in the boxes."""
         settings = self.settings.experts[name]
-        frames = [
-            box_frame(
-                whole_image(*region.shape)
-                if name == self.tree.root.name
-                else region_box(region, settings.box_margin)
-            )
-            for region in regions
-        ]
+        frames = [box_frame(box) for box in boxes]
         answers: list[Tensor] = []
         for start in range(0, len(images), BATCH):
             some = range(start, min(start + BATCH, len(images)))
@@ -227,4 +306,7 @@ class Segmenter:
             torch.manual_seed(self.settings.seed)  # for the dropout of stochastic passes
             for _ in range(self.settings.passes):
                 total = total + self.experts[name](inputs, masks).softmax(1).cpu()
-        return total / self.settings.passes
+                if self.settings.mirror:
+                    mirrored = self.experts[name](inputs.flip(-1), masks.flip(-1))
+                    total = total + mirrored.flip(-1).softmax(1).cpu()
+        return total / (self.settings.passes * (2 if self.settings.mirror else 1))

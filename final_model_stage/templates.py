@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -32,26 +31,17 @@ def fill(template: Path, **context: Any) -> str:
     return re.sub(r"\n\s*\n+", "\n", text).lstrip()  # loops leave blank lines
 
 
-def write(path: Path, text: str) -> None:
-    """All of the text into a file, or nothing."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    with unfinished.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-
-
 def spoken(name: str) -> str:
     return name.replace("_", " ")
 
 
-def figure(value: float, digits: int = 3) -> str:
-    return "\u2013" if math.isnan(value) else f"{value:.{digits}f}"
+def figure(value: float | None, digits: int = 3) -> str:
+    """A dash for a figure that is not there, null or nan."""
+    return "\u2013" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
-def percent(share: float, digits: int = 0) -> str:
-    return "\u2013" if math.isnan(share) else f"{100 * share:.{digits}f}"
+def percent(share: float | None, digits: int = 0) -> str:
+    return "\u2013" if share is None or math.isnan(share) else f"{100 * share:.{digits}f}"
 
 
 def css(colour: tuple[int, int, int]) -> str:

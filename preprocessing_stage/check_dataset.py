@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,9 @@ def listing_problems(folder: DatasetFolder, tree: ClassTree) -> list[str]:
     problems = _class_problems(folder, tree)
     split_of: dict[str, str] = {}
     for split in SPLITS:
+        if outside := _outside(folder, folder.path / f"{split}_id.txt"):
+            problems += outside
+            continue
         try:
             ids = folder.ids(split)
         except (OSError, UnicodeDecodeError) as error:
@@ -124,26 +127,58 @@ def read_pairs(
             yield from pool.map(read, ids[start : start + step])
 
 
+def coverage_problems(tree: ClassTree, pixels: Mapping[str, np.ndarray]) -> list[str]:
+    """Experts that would have nothing to train or to validate on.
+
+    pixels: split -> (256,) pixels of each leaf id in all label maps as they are packed.
+    """
+    problems = []
+    for split, counts in pixels.items():
+        empty = {name for name in tree.experts if not counts[list(tree.ids(name))].any()}
+        problems += [
+            f"{split}_id.txt: no sample has a pixel of {name!r}, which an expert splits; "
+            f"add samples that do, or take {name!r} out of the tree"
+            for name in tree.experts
+            # What lies below an empty region is empty anyway.
+            if name in empty and getattr(tree.parent(name), "name", None) not in empty
+        ]
+    return problems
+
+
 def _sample_problems(folder: DatasetFolder, split: str, sample: str) -> list[str]:
     if not _ID.fullmatch(sample) or sample in (".", ".."):
         return [f"{split}_id.txt: {sample!r} is no id; needs a file name without its ending"]
     problems = []
     for kind, found, suffixes in (
-        ("JPEGImages", folder.image_path(sample), IMAGE_SUFFIXES),
-        ("gt_masks", folder.label_path(sample), LABEL_SUFFIXES),
+        ("JPEGImages", folder.image_paths(sample), IMAGE_SUFFIXES),
+        ("gt_masks", folder.label_paths(sample), LABEL_SUFFIXES),
     ):
-        if found is None:
+        if not found:
             problems.append(
                 f"{kind}/{sample}: no file with one of the endings {' '.join(suffixes)}; "
                 f"add it or take {sample!r} out of {split}_id.txt"
             )
-        # Unlike Path.resolve, realpath bears a link that leads to itself.
-        elif not Path(os.path.realpath(found)).is_relative_to(folder.path.resolve()):
-            problems.append(f"{kind}/{found.name}: leads out of the data set folder")
+        elif len(found) > 1:
+            names = " and ".join(path.name for path in found)
+            problems.append(f"{kind}/{sample}: there are {names}; keep one")
+        elif outside := _outside(folder, found[0]):
+            problems += outside
+        elif not found[0].is_file():  # a pipe would be waited for without end
+            problems.append(f"{kind}/{found[0].name}: is no file; replace it")
     return problems
 
 
+def _outside(folder: DatasetFolder, path: Path) -> list[str]:
+    # Unlike Path.resolve, realpath bears a link that leads to itself.
+    if Path(os.path.realpath(path)).is_relative_to(folder.path.resolve()):
+        return []
+    name = path.relative_to(folder.path).as_posix()
+    return [f"{name}: leads out of the data set folder; replace the link by the file"]
+
+
 def _class_problems(folder: DatasetFolder, tree: ClassTree) -> list[str]:
+    if outside := _outside(folder, folder.path / "classes.txt"):
+        return outside
     try:
         names = folder.class_names()
     except (OSError, ValueError) as error:

@@ -20,6 +20,7 @@ from preprocessing_stage.packed_samples import SampleRow, sample_rows
 from preprocessing_stage.palette import class_colours
 from preprocessing_stage.params import load_params
 from preprocessing_stage.statistics import STATISTICS
+from preprocessing_stage.whole_files import replacing
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ def plot(table: list[Frequency], tree: ClassTree, path: Path) -> None:
                 axis.set_xlim(0, 1)
     axes[0, 0].legend(frameon=False, fontsize=9)
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    with replacing(path, "wb") as file:
+        figure.savefig(file, format="png", dpi=120)
     plt.close(figure)
 
 
@@ -113,7 +115,7 @@ def main() -> None:
     tree = load_params().class_tree
     table = class_frequencies(sample_rows(), tree)
     STATISTICS.mkdir(parents=True, exist_ok=True)
-    with (STATISTICS / "class_frequencies.csv").open("w", newline="") as file:
+    with replacing(STATISTICS / "class_frequencies.csv", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow([field.name for field in fields(Frequency)])
         rows.writerows(asdict(row).values() for row in table)

@@ -124,6 +124,10 @@ class ClassTree:
             table[leaf.id] = index
         return table
 
+    def flat(self) -> ClassTree:
+        """The tree whose root has all leaves as its children."""
+        return ClassTree({self.root.name: {leaf.name: leaf.id for leaf in self.leaves}})
+
     def to_dict(self) -> dict[str, Any]:
         """The section that this tree was built from."""
 
@@ -152,6 +156,9 @@ def tree_problems(section: Any) -> list[str]:
             problems.append(f"{path}: the name {name!r} is already used at {names[name]}")
         names.setdefault(str(name), path)
         if isinstance(below, Mapping):
+            if depth > IGNORE:  # as deep as a tree of all ids may be
+                problems.append(f"{path[:99]}...: is nested deeper than {IGNORE} levels")
+                return
             if len(below) < 2:
                 problems.append(
                     f"{path}: an inner node needs two children or more, has {len(below)}; "

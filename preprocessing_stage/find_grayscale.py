@@ -6,13 +6,13 @@ Writes results/data/grayscale.csv (a line a gray sample) and grayscale.json (the
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable
 
 from preprocessing_stage.dataset_folder import SPLITS
 from preprocessing_stage.packed_samples import SampleRow, sample_rows
 from preprocessing_stage.params import load_params
 from preprocessing_stage.statistics import STATISTICS
+from preprocessing_stage.whole_files import replacing, write_json
 
 
 def gray_kind(row: SampleRow, near_gray_chroma: int) -> str | None:
@@ -49,11 +49,11 @@ def find_grayscale(
 def main() -> None:
     found, shares = find_grayscale(sample_rows(), load_params().data.near_gray_chroma)
     STATISTICS.mkdir(parents=True, exist_ok=True)
-    with (STATISTICS / "grayscale.csv").open("w", newline="") as file:
+    with replacing(STATISTICS / "grayscale.csv", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["split", "id", "kind", "chroma_p99"])
         rows.writerows(found)
-    (STATISTICS / "grayscale.json").write_text(json.dumps(shares, indent=2) + "\n")
+    write_json(STATISTICS / "grayscale.json", shares)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,19 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from preprocessing_stage.check_dataset import DatasetError, Pair, listing_problems, read_pairs
+from preprocessing_stage.check_dataset import (
+    DatasetError,
+    Pair,
+    coverage_problems,
+    listing_problems,
+    read_pairs,
+)
 from preprocessing_stage.class_tree import ClassTree
 from preprocessing_stage.dataset_folder import SPLITS, DatasetFolder
 from preprocessing_stage.packed_samples import CHECKSUMS, PACKED
 from preprocessing_stage.params import load_params
 from preprocessing_stage.shrink import shrink, shrunken_size
+from preprocessing_stage.whole_files import held, replace_folder, replacing
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,7 @@ def pack(folder: DatasetFolder, tree: ClassTree, longest_side: int, out: Path) -
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     ids = [leaf.id for leaf in tree.leaves]
+    packed_pixels = {split: np.zeros(256, np.int64) for split in SPLITS}
     with (part / "samples.csv").open("w", newline="") as table:
         rows = csv.writer(table)
         rows.writerow(
@@ -90,16 +98,17 @@ def pack(folder: DatasetFolder, tree: ClassTree, longest_side: int, out: Path) -
                         continue
                     images.write(sample.image.tobytes())
                     labels.write(sample.labels.tobytes())
+                    packed_pixels[split] += np.bincount(sample.labels.ravel(), minlength=256)
                     rows.writerow(
                         [split, sample.id, *sample.labels.shape, *sample.own_size, *sample.chroma]
                         + [int(sample.pixels[i]) for i in ids]
                     )
+    problems = problems or coverage_problems(tree, packed_pixels)
     if problems:
         shutil.rmtree(part)
         raise DatasetError(folder, problems)
     write_checksums(part)
-    shutil.rmtree(out, ignore_errors=True)
-    part.rename(out)
+    replace_folder(part, out)
 
 
 def write_checksums(folder: Path) -> None:
@@ -108,15 +117,17 @@ def write_checksums(folder: Path) -> None:
     for path in sorted(set(folder.iterdir()) - {folder / CHECKSUMS}):
         with path.open("rb") as file:
             lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.name}\n")
-    (folder / CHECKSUMS).write_text("".join(lines))
+    with replacing(folder / CHECKSUMS) as file:
+        file.writelines(lines)
 
 
 def main() -> None:
     params = load_params()
     folder = DatasetFolder(params.data.folder)
     try:
-        pack(folder, params.class_tree, params.data.longest_side, PACKED)
-    except DatasetError as error:
+        with held(PACKED.with_suffix(".lock"), f"packing {folder.path}"):
+            pack(folder, params.class_tree, params.data.longest_side, PACKED)
+    except (DatasetError, OSError) as error:
         raise SystemExit(str(error)) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,11 @@ import numpy as np
 
 PACKED = Path("data/packed")
 CHECKSUMS = "checksums.sha256"
+_REMEDY = "pack again with `dvc repro -f pack_samples`"
+
+
+class DamagedError(ValueError):
+    """A file is not what was written. Says which one and how it is made again."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,11 @@ class SampleRow:
 
 
 def sample_rows(packed: Path = PACKED) -> list[SampleRow]:
-    """All samples in the order in which they were packed."""
+    """All samples in the order in which they were packed.
+
+    Raises DamagedError if the table is not the one that was packed.
+    """
+    _verify(packed, "samples.csv")
     with (packed / "samples.csv").open(newline="") as table:
         return [
             SampleRow(
@@ -52,12 +62,13 @@ class PackedSplit:
     """Images and label maps of one split, mapped into memory; indexed like its `rows`."""
 
     def __init__(self, split: str, packed: Path = PACKED) -> None:
-        """Raises ValueError if the packed files do not have the size that samples.csv tells."""
+        """Raises DamagedError if a packed file is not as it was packed."""
         self.rows = [row for row in sample_rows(packed) if row.split == split]
         areas = [height * width for height, width in (row.size for row in self.rows)]
         self._starts = np.concatenate([[0], np.cumsum(areas, dtype=np.int64)])
         self._images = self._open(packed / f"{split}.images.bin", 3)
         self._labels = self._open(packed / f"{split}.labels.bin", 1)
+        _verify(packed, f"{split}.images.bin", f"{split}.labels.bin")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -76,9 +87,31 @@ class PackedSplit:
     def _open(self, path: Path, channels: int) -> np.ndarray:
         expected = int(self._starts[-1]) * channels
         if path.stat().st_size != expected:
-            raise ValueError(
-                f"{path}: has {path.stat().st_size} bytes instead of {expected}; "
-                "pack again with `dvc repro -f pack_samples`"
+            raise DamagedError(
+                f"{path}: has {path.stat().st_size} bytes instead of {expected}; {_REMEDY}"
             )
         array = np.memmap(path, np.uint8, "r")
         return array.reshape(-1, channels) if channels > 1 else array
+
+
+def _verify(packed: Path, *names: str) -> None:
+    """Compare files with their checksums; about a second for a gigabyte.
+
+    Raises DamagedError that names each file that is damaged or missing.
+    """
+    try:
+        lines = (packed / CHECKSUMS).read_text().splitlines()
+        expected = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    except (OSError, ValueError) as error:
+        raise DamagedError(f"{packed / CHECKSUMS}: {error}; {_REMEDY}") from error
+    damaged = []
+    for name in names:
+        try:
+            with (packed / name).open("rb") as file:
+                intact = hashlib.file_digest(file, "sha256").hexdigest() == expected.get(name)
+        except OSError:
+            intact = False
+        if not intact:
+            damaged.append(str(packed / name))
+    if damaged:
+        raise DamagedError(f"{', '.join(damaged)}: damaged since it was packed; {_REMEDY}")

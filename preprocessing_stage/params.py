@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -41,9 +42,10 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_bool(cls, value: Any) -> Any:
+    def _no_bool(cls, value: Any, field: ValidationInfo) -> Any:
         # pydantic would read `flip: true` as 1.0, every image mirrored.
-        if isinstance(value, bool):
+        wanted = cls.model_fields[str(field.field_name)].annotation
+        if isinstance(value, bool) and wanted is not bool:
             raise PydanticCustomError("bool", "Input should not be true or false")
         return value
 
@@ -62,10 +64,10 @@ class DataParams(Section):
 
 
 class RenderPeopleParams(Section):
-    seed: int = Field(ge=0)
-    train: int = Field(ge=2)
+    seed: int = Field(ge=0, lt=2**63)
+    train: int = Field(ge=2, le=1_000_000)
     """Number of training samples."""
-    val: int = Field(ge=1)
+    val: int = Field(ge=1, le=1_000_000)
     """Number of validation samples."""
     size: int = Field(ge=32, le=1024)
     """Height and width of a sample in pixels."""
@@ -96,6 +98,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         sections = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, YAMLError) as error:  # ValueError: no UTF-8, or no such date
         raise ParamsError(path, [str(error)]) from error
+    except RecursionError as error:
+        raise ParamsError(path, ["is nested too deep; a tree has some levels"]) from error
     if not isinstance(sections, dict):
         raise ParamsError(path, ["needs sections at its top level: tree, data, train, ..."])
     return sections
@@ -118,7 +122,8 @@ def validate(model: type[Model], values: Any, prefix: str = "") -> tuple[Model |
                 lines = str(item["ctx"]["error"]).splitlines()
                 problems += lines if item["loc"] == ("tree",) else [f"{key}: {x}" for x in lines]
             else:
-                problems.append(f"{key}: {item['msg']}, got {item['input']!r}")
+                allowed = _range_at(model, item["loc"], item["msg"])
+                problems.append(f"{key}: {item['msg']}{allowed}, got {item['input']!r}")
         return None, problems
 
 
@@ -137,6 +142,27 @@ def preprocessing_problems(
     """The params of this stage out of all sections, or None and all problems."""
     own = {key: sections[key] for key in PreprocessingParams.model_fields if key in sections}
     return validate(PreprocessingParams, own)
+
+
+def _range_at(model: type[BaseModel], location: tuple[int | str, ...], message: str) -> str:
+    """The bounds of a number, unless the message names all of them."""
+    schema = model.model_json_schema()
+    found: Any = schema
+    for key in location:
+        found = schema["$defs"][found["$ref"].split("/")[-1]] if "$ref" in found else found
+        found = found.get("properties", {}).get(str(key), {})
+    words = {
+        "minimum": "at least",
+        "exclusiveMinimum": "more than",
+        "maximum": "at most",
+        "exclusiveMaximum": "less than",
+    }
+    bounds = {words[key]: f"{found[key]:g}" for key in words if key in found}
+    # Whole numbers in full, since %g would round them.
+    bounds |= {words[key]: str(found[key]) for key in words if isinstance(found.get(key), int)}
+    if all(message.endswith(f" {bound}") for bound in bounds.values()):
+        return ""
+    return f" ({', '.join(f'{word} {bound}' for word, bound in bounds.items())})"
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

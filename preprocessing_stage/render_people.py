@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from importlib.metadata import version
 from io import BytesIO
@@ -28,6 +29,7 @@ from preprocessing_stage.params import RenderPeopleParams, load_params
 from preprocessing_stage.rendering.body import PARTS, body_model
 from preprocessing_stage.rendering.picture import photograph, render
 from preprocessing_stage.rendering.scene import random_scene
+from preprocessing_stage.whole_files import held, replace_folder, replacing
 
 
 def render_sample(seed: int, split: str, index: int, size: int) -> tuple[Image.Image, np.ndarray]:
@@ -52,9 +54,8 @@ def write_sample(
     quality = 60 + (37 * index) % 36
     buffer = BytesIO()
     image.save(buffer, "JPEG", quality=quality)
-    part = photo.with_suffix(".part")
-    part.write_bytes(buffer.getvalue())
-    part.rename(photo)
+    with replacing(photo, "wb") as file:
+        file.write(buffer.getvalue())
     return name
 
 
@@ -74,13 +75,20 @@ def render_people(
     write = partial(write_sample, params=params, colours=colours, folder=unfinished)
     ids = {}
     # Not forked: a fork would inherit torch's and Warp's threads halfway through their work.
-    with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn"), _one_thread) as pool:
-        for split, count in zip(SPLITS, (params.train, params.val), strict=True):
-            names = pool.map(write, [(split, index) for index in range(count)], chunksize=4)
-            ids[split] = list(tqdm(names, f"rendering {split}", count, unit="sample"))
+    try:
+        with ProcessPoolExecutor(
+            workers or os.cpu_count(), get_context("spawn"), _one_thread
+        ) as pool:
+            for split, count in zip(SPLITS, (params.train, params.val), strict=True):
+                names = pool.map(write, [(split, index) for index in range(count)], chunksize=4)
+                ids[split] = list(tqdm(names, f"rendering {split}", count, unit="sample"))
+    except BrokenProcessPool as error:
+        raise SystemExit(
+            f"{unfinished}: a rendering process was ended, perhaps for want of memory; "
+            "run again, what is rendered stays"
+        ) from error
     write_listing(unfinished, ids, dict(enumerate(PARTS)))
-    shutil.rmtree(out, ignore_errors=True)
-    unfinished.rename(out)
+    replace_folder(unfinished, out)
 
 
 def _fingerprint(params: RenderPeopleParams, colours: np.ndarray) -> str:
@@ -103,7 +111,11 @@ def _one_thread() -> None:
 
 def main() -> None:
     params = load_params()
-    render_people(params.render_people, palette(params.class_tree), RENDERED_PEOPLE)
+    with held(RENDERED_PEOPLE.with_suffix(".lock"), "rendering people"):
+        try:
+            render_people(params.render_people, palette(params.class_tree), RENDERED_PEOPLE)
+        except OSError as error:  # no space, no permission
+            raise SystemExit(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from preprocessing_stage.packed_samples import PackedSplit
 from preprocessing_stage.palette import class_colours, palette
 from preprocessing_stage.params import load_params
 from preprocessing_stage.statistics import STATISTICS
+from preprocessing_stage.whole_files import replacing
 
 SAMPLES, COLUMNS = 24, 8
 _TILE, _GAP, _LEGEND = 192, 4, 34
@@ -56,7 +57,8 @@ def main() -> None:
     split = PackedSplit("train")
     samples = [(split.image(i), split.labels(i)) for i in range(min(SAMPLES, len(split)))]
     STATISTICS.mkdir(parents=True, exist_ok=True)
-    sample_sheet(samples, tree).save(STATISTICS / "samples.jpg", quality=88)
+    with replacing(STATISTICS / "samples.jpg", "wb") as file:
+        sample_sheet(samples, tree).save(file, "JPEG", quality=88)
 
 
 if __name__ == "__main__":

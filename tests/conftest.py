@@ -120,6 +120,7 @@ def tiny_params(repo_params, tree) -> Callable[..., dict[str, Any]]:
         experts = tree.experts
         if not tree_problems(changes.get("tree")):
             experts = ClassTree(changes["tree"]).experts
+        sections["common"] = {}
         sections["experts"] = {name: {} for name in experts}
         for key, value in (TINY | changes).items():
             *above, last = key.split(".")

@@ -122,3 +122,10 @@ def test_all_problems_of_a_tree_come_at_once():
         ClassTree({"a": {"x": 300, "b": {"y": 2}, "c": {"z": 2, "x": 4}}})
     places = [line.partition(":")[0] for line in str(error.value).splitlines()]
     assert places == ["tree.a.x", "tree.a.b", "tree.a.c.z", "tree.a.c.x"]
+
+
+def test_the_flat_tree_has_all_leaves_below_its_root(deep_tree):
+    flat = deep_tree.flat()
+    assert flat.experts == (deep_tree.root.name,)
+    assert flat.leaves == deep_tree.leaves
+    assert [child.id for child in flat.root.children] == [leaf.id for leaf in deep_tree.leaves]

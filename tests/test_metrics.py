@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import jaccard_score
+from torchmetrics.functional.classification import multiclass_jaccard_index
 
 from final_model_stage.metrics import (
     at_level,
@@ -165,3 +167,33 @@ def test_oracle_figures_stand_only_below_the_given_level():
         "level_0": {"mIoU_1", "mIoU_2"},
         "level_1": {"mIoU_2"},
     }
+
+
+LEVELS = {0: [UPPER + LOWER], 1: [UPPER, LOWER], 2: [[1], [2], [4], [6], [3], [5]]}
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    truths=arrays(np.uint8, (3, 6, 6), elements=st.sampled_from([*range(7), 255])),
+    predictions=arrays(np.uint8, (3, 6, 6), elements=st.integers(0, 6)),
+)
+def test_the_data_set_protocol_agrees_with_torchmetrics_and_scikit_learn(truths, predictions):
+    """On maps merged to each level, over all pixels of all images that count."""
+    counts = np.concatenate([counts_of(t, p) for t, p in zip(truths, predictions, strict=True)])
+    figures, counted = dataset_miou(counts, TREE), truths != 255
+    for level, groups in LEVELS.items():
+        # 0 is what belongs to no class of the level, the background.
+        merged = np.zeros(256, np.int64)
+        for index, group in enumerate(groups, 1):
+            merged[group] = index
+        truth, prediction = merged[truths[counted]], merged[predictions[counted]]
+        classes = sorted(({*truth.tolist()} | {*prediction.tolist()}) - {0})
+        if not classes:
+            assert np.isnan(figures[f"mIoU_{level}"])
+            continue
+        theirs = jaccard_score(truth, prediction, labels=classes, average="macro")
+        assert figures[f"mIoU_{level}"] == pytest.approx(theirs, abs=1e-6)
+        scores = multiclass_jaccard_index(
+            torch.from_numpy(prediction), torch.from_numpy(truth), len(groups) + 1, average="none"
+        )
+        assert figures[f"mIoU_{level}"] == pytest.approx(float(scores[classes].mean()), abs=1e-6)

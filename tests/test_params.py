@@ -18,12 +18,14 @@ from ruamel.yaml import YAML
 
 from final_model_stage import check_params
 from final_model_stage.check_params import check_all
+from final_model_stage.params import final_problems
 from final_model_stage.params import load_params as load_final
 from preprocessing_stage.check_dataset import DatasetError
-from preprocessing_stage.params import ParamsError, read_yaml
+from preprocessing_stage.params import ParamsError, preprocessing_problems, read_yaml
 from preprocessing_stage.params import load_params as load_preprocessing
 from train_stage.params import load_params as load_train
-from train_stage.params import merge
+from train_stage.params import merge, train_problems
+from train_stage.train_expert import phases
 
 ROOT = Path(__file__).parent.parent
 REPO_PARAMS = read_yaml(ROOT / "params.yaml")
@@ -68,11 +70,10 @@ def data(make_dataset, tmp_path_factory) -> Path:
 def test_every_profile_is_valid_in_its_workspace(profile, data, tmp_path, monkeypatch):
     sections = read_yaml(profile)
     sections["data"]["folder"] = str(data)
-    workspace, experts = tmp_path / "runs" / profile.stem, tmp_path / "models" / "experts"
-    for folder in (workspace, experts):
+    workspace, models = tmp_path / "runs" / profile.stem, tmp_path / "models"
+    for folder in (workspace, models):
         folder.mkdir(parents=True)
-    for name in sections["experts"]:  # those of the default run
-        (experts / f"{name}.safetensors").touch()
+    (models / "common.safetensors").touch()  # that of the default run
     monkeypatch.chdir(workspace)
     YAML().dump(sections, Path("params.yaml"))
     check_all(Path("params.yaml"))
@@ -81,8 +82,16 @@ def test_every_profile_is_valid_in_its_workspace(profile, data, tmp_path, monkey
 def test_experts_to_start_from_that_are_missing_are_all_named(tiny_params, tmp_path):
     found = problems(tiny_params(**{"train.start_from": str(tmp_path)}))
     assert found == [
-        f"experts.{name}.start_from: there is no {tmp_path / name}.safetensors"
-        for name in tiny_params()["experts"]
+        f"{key}.start_from: there is no {tmp_path / key.split('.')[-1]}.safetensors"
+        for key in ["common", *(f"experts.{name}" for name in tiny_params()["experts"])]
+    ]
+
+
+def test_the_common_start_is_made_by_the_pipeline_and_starts_from_something_else(tiny_params):
+    changes = {"train.start_from": "common", "common": {"start_from": None}}
+    assert problems(tiny_params(**changes)) == []
+    assert problems(tiny_params(**{"train.start_from": "common"})) == [
+        "common.start_from: common cannot start from itself, set it to null"
     ]
 
 
@@ -155,15 +164,18 @@ REFUSED = {
     "machine.devices": [0, "auto", True],
     "machine.loader_workers": [-1],
     "final.mode": ["soft"],
+    "final.second_look": ["yes", 1],
+    "final.mirror": ["yes", 1],
     "final.passes": [0],
     "final.precision": ["bf16"],
     "final.seed": [-1],
     "final.bootstrap": [99],
     "final.examples": [0],
 }
+NOT_PLAIN = ("tree", "common", "experts")
 PLAIN_KEYS = [
     ".".join(path)
-    for path in key_paths({k: v for k, v in REPO_PARAMS.items() if k not in ("tree", "experts")})
+    for path in key_paths({k: v for k, v in REPO_PARAMS.items() if k not in NOT_PLAIN})
 ]
 
 
@@ -180,7 +192,7 @@ def test_values_out_of_range_are_refused_with_key_and_value(key, tiny_params):
         assert problem.endswith(f", got {value!r}")
 
 
-@pytest.mark.parametrize("key", ["tree", "experts", *PLAIN_KEYS])
+@pytest.mark.parametrize("key", [*NOT_PLAIN, *PLAIN_KEYS])
 def test_a_missing_param_is_refused(key, tiny_params):
     assert f"{key}: is missing" in problems(tiny_params(**{key: ...}))
 
@@ -193,7 +205,10 @@ def test_null_is_a_value_of_what_a_training_may_start_from_alone(tiny_params):
 @pytest.mark.parametrize(
     ("key", "problem"),
     [
-        ("trian", "trian: is no section; they are tree, data, render_people, train, experts"),
+        (
+            "trian",
+            "trian: is no section; they are tree, data, render_people, train, common, experts",
+        ),
         (
             "data.size",
             "data.size: is unknown; known here: "
@@ -204,7 +219,7 @@ def test_null_is_a_value_of_what_a_training_may_start_from_alone(tiny_params):
         ("experts.body.lr", "experts.body.lr: is unknown; known here: augmentation"),
         ("experts.body.loss.dice", "experts.body.loss.dice: is unknown; known here: class_weight"),
         ("machine.gpus", "machine.gpus: is unknown; known here: devices, loader_workers"),
-        ("final.mod", "final.mod: is unknown; known here: bootstrap, examples, mode"),
+        ("final.mod", "final.mod: is unknown; known here: bootstrap, examples, mirror, mode"),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params):
@@ -225,11 +240,11 @@ def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params
         ),
         (
             {"experts.body.encoder_weights": "package"},
-            "experts.body: encoder_weights needs a timm encoder",
+            "experts.body: encoder_weights 'package' needs a timm encoder",
         ),
         (
             {"experts.body": {"model": TIMM, "encoder_weights": "hub", "start_from": "models"}},
-            "experts.body: start_from would overwrite encoder_weights",
+            "experts.body: start_from 'models' would overwrite encoder_weights 'hub'",
         ),
         (
             {"experts.body.model.encoder": "resnet18"},
@@ -287,7 +302,7 @@ def test_all_problems_of_all_sections_come_at_once_with_key_and_value(tiny_param
     starts = [
         "plots: is no section",
         "tree.person.body.upper_body.head: 255 is no leaf id",
-        "data.longest_side: Input should be greater than or equal to 32, got 7",
+        "data.longest_side: Input should be greater than or equal to 32 (at least 32, at most",
         "render_people.val: is missing",
         "machine: Input should be a valid dictionary or instance of MachineParams, got 'laptop'",
         "train.model.widht: is unknown",
@@ -307,7 +322,8 @@ def test_all_problems_of_all_sections_come_at_once_with_key_and_value(tiny_param
 def test_sections_without_keys_do_not_hide_problems_of_others(key, value, tiny_params):
     assert problems(tiny_params(**{key: value, "machine.devices": 0})) == [
         f"{key}: needs keys and values, got {value!r}",
-        "machine.devices: Input should be greater than 0, got 0",
+        "machine.devices: Input should be greater than or equal to 1 (at least 1, at most 1024), "
+        "got 0",
     ]
 
 
@@ -442,6 +458,79 @@ def test_any_mutation_is_valid_or_refused_by_its_name(mutation):
     # A class that is gone, or one too many, is a problem of the node above it.
     names = path[-2:] if path[0] == "tree" else path[-1:]
     assert not found or any(str(name) in problem for problem in found for name in names)
+    if not found:
+        assert_plan(sections)
+
+
+def assert_plan(sections: dict[str, Any]) -> None:
+    """Every stage takes the sections, and every expert of the tree has epochs to train."""
+    preprocessing, _ = preprocessing_problems(sections)
+    train, _ = train_problems(sections)
+    assert preprocessing and train and final_problems(sections)[0]
+    assert set(train.experts) == set(preprocessing.class_tree.experts)
+    for params in train.experts.values():
+        assert phases(params)[0].epochs > 0
+        assert params.input_size % params.model.stride == 0
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(
+    key=st.sampled_from(
+        [*REFUSED, *(f"experts.body.{k[6:]}" for k in REFUSED if k[:6] == "train.")]
+    ),
+    value=st.integers(-3, 3)
+    | st.sampled_from([1e-9, 0.5, 1.5, 31, 1e9, -1e300, 1e300, 2**63, 10**30, 10**400])
+    | st.floats()
+    | st.text(max_size=5)
+    | st.lists(st.integers(), max_size=2),
+)
+def test_any_value_is_taken_or_refused_with_key_and_value(key, value, tiny_params):
+    sections = tiny_params(**{key: value})
+    found = problems(sections)
+    if not found:
+        assert_plan(sections)
+        return
+    section = key.rpartition(".")[0]
+    for problem in found:
+        if ": there is no " in problem:
+            assert problem.startswith("experts.") and f"{value}" in problem
+        elif problem.startswith(f"{key}: "):
+            assert problem.endswith(f", got {value!r}")
+        else:  # it does not fit another one, and both are named
+            assert problem.startswith(section) and str(value) in problem
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "end"),
+    [
+        ("data.longest_side", 31, "equal to 32 (at least 32, at most 2048), got 31"),
+        ("data.longest_side", 4000, "equal to 2048 (at least 32, at most 2048), got 4000"),
+        ("train.model.dropout", 1, "less than 1 (at least 0, less than 1), got 1"),
+        ("train.model.depth", "deep", "as an integer (at least 2, at most 7), got 'deep'"),
+        ("train.batch_size", 0, "should be greater than 0, got 0"),
+        ("experts.body.augmentation.rotation", 181, "(at least 0, at most 180), got 181"),
+        ("train.seed", 2**63, f"(at least 0, less than {2**63}), got {2**63}"),
+        ("train.gray", "blue", "should be 'keep', 'drop' or 'match', got 'blue'"),
+    ],
+)
+def test_a_refused_number_comes_with_its_whole_range(key, value, end, tiny_params):
+    [problem] = problems(tiny_params(**{key: value}))
+    assert problem.startswith(f"{key}: ")
+    assert problem.endswith(end)
+
+
+@pytest.mark.parametrize("depth", [200, 5000])
+def test_a_tree_nested_without_end_is_refused(depth, tmp_path, tiny_params):
+    tree: Any = 1
+    for level in range(depth):
+        tree = {f"n{level}": tree}
+    text = "tree: " + "".join(f"{{n{i}: " for i in range(depth)) + "1" + "}" * depth
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ParamsError):
+        check_all(tmp_path / "params.yaml")
+    sections = tiny_params()
+    sections["tree"] = tree
+    assert problems(sections)
 
 
 # --- the entry point ---------------------------------------------------------------------------
@@ -467,8 +556,8 @@ def test_main_prints_every_problem_and_fails(params_file, tmp_path):
     assert done.stderr.splitlines() == [
         f"{path}: 2 problems",
         "  train.epochs: Input should be greater than 0, got 0",
-        "  final.passes: Input should be a valid integer, unable to parse string as an integer, "
-        "got 'few'",
+        "  final.passes: Input should be a valid integer, unable to parse string as an integer "
+        "(at least 1, at most 1000), got 'few'",
     ]
 
 

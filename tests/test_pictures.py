@@ -30,7 +30,15 @@ PARAMS = f"""
 tree: {SECTION}
 data: {{folder: data, longest_side: 48, near_gray_chroma: 12}}
 render_people: {{seed: 0, train: 2, val: 1, size: 32}}
-final: {{mode: hard, passes: 1, precision: 32-true, seed: 3, bootstrap: 100, examples: 3}}
+final:
+  mode: hard
+  second_look: false
+  mirror: false
+  passes: 1
+  precision: 32-true
+  seed: 3
+  bootstrap: 100
+  examples: 3
 """
 
 
@@ -269,7 +277,7 @@ def test_fewer_levels_make_a_smaller_file_of_nearly_the_same_colours(tmp_path: P
 
 def test_class_iou_figure_shows_the_numbers() -> None:
     figures = {
-        "iou": {"thing": 0.9, "top": 0.8, "foot": 0.7, "cap": 0.04, "stem_a": math.nan},
+        "iou": {"thing": 0.9, "top": 0.8, "foot": 0.7, "cap": 0.04, "stem_a": None},
         "interval": {f"mIoU_{k}": {"low": 0.5 - k / 10, "high": 0.6} for k in range(3)},
         **{"mIoU_0": 0.9, "mIoU_1": 0.75, "mIoU_2": 0.37},
     }

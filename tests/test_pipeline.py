@@ -63,6 +63,7 @@ def tiny_params(data):
         "model": params["train"]["model"]
         | {"encoder": "unet", "base_channels": 8, "depth": 2, "max_channels": 16},
     }
+    params["common"] = {"start_from": None}
     params["experts"] = {name: {} for name in EXPERTS}
     params["final"] |= {"bootstrap": 100, "examples": 2, "precision": "32-true"}
     return params

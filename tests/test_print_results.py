@@ -35,3 +35,10 @@ def test_nothing_is_printed_before_there_are_figures(tmp_path, monkeypatch, caps
     monkeypatch.chdir(tmp_path)
     print_results.main()
     assert capsys.readouterr().out == ""
+
+
+def test_a_figure_that_is_not_there_is_a_dash():
+    nothing = {"low": None, "high": None}
+    figures = {"images": 1, "mIoU_0": None, "interval": {"mIoU_0": nothing}, "oracle": {}}
+    line = print_results.table(figures | {"per_image": {"mIoU_0": float("nan")}}).splitlines()[1]
+    assert line.split() == ["mIoU_0", "-", "[-,", "-]", "-", "-"]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -209,13 +211,17 @@ def test_the_old_data_set_stays_until_the_new_is_whole(
 def test_a_killed_write_leaves_no_half_file_behind(
     rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write_half(path: Path, data: bytes) -> None:
-        with path.open("wb") as file:
-            file.write(data[: len(data) // 2])
-        raise OSError("killed")
+    flush, calls = os.fsync, count(1)
+
+    def killed(descriptor: int) -> None:
+        if (
+            next(calls) >= 3
+        ):  # the first label map and its folder are written, the photograph is not
+            raise OSError("killed")
+        flush(descriptor)
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="killed"):
-        patch.setattr(Path, "write_bytes", write_half)
+        patch.setattr(os, "fsync", killed)
         render(tmp_path)
     assert not list(tmp_path.rglob("*.jpg"))
     for labels in tmp_path.rglob("*.png"):  # as if these had been cut off too

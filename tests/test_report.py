@@ -40,10 +40,11 @@ def write_results(folder, tree, sheet=(240, 160)):
     (folder / "data/class_frequencies.csv").write_text("\n".join(lines))
     gray = {"exact": 0.5, "near": 0.0}
     (folder / "data/grayscale.json").write_text(json.dumps({"train": gray, "val": gray}))
-    for name in tree.experts:
+    for name in ("common", *tree.experts):
         own = folder / "experts" / name
         own.mkdir(parents=True)
-        iou = {child.name: 0.5 for child in tree[name].children}
+        split = tree.flat().root if name == "common" else tree[name]
+        iou = {child.name: 0.5 for child in split.children}
         (own / "metrics.json").write_text(
             json.dumps({"mIoU": 0.5, "iou": iou, "epochs": 2, "parameters": 1234567})
         )
@@ -135,6 +136,16 @@ def test_a_sheet_that_was_not_drawn_is_left_out(made, tmp_path):
     finally:
         (tmp_path / "worst.png").rename(results / "pictures/worst.png")
     assert page.count("<img") - without.count("<img") == 1
+
+
+def test_a_run_without_a_common_network_has_only_its_experts(made, any_tree, tmp_path):
+    params, results, page = made
+    (results / "experts/common").rename(tmp_path / "common")
+    try:
+        without = report.report(params, results)
+    finally:
+        (tmp_path / "common").rename(results / "experts/common")
+    assert page.count("epochs,") == without.count("epochs,") + 1 == len(any_tree.experts) + 1
 
 
 def test_large_sheets_are_scaled_down(tmp_path):

@@ -54,16 +54,20 @@ def test_a_sample_depends_on_seed_epoch_and_index_only(split: PackedSplit) -> No
     assert not equal(forward[1, 0], samples(split, seed=6)[1, 0])
 
 
-def test_worker_processes_change_no_sample(split: PackedSplit) -> None:
-    batches = EpochBatches(4, 2, seed=0)
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_worker_processes_change_neither_samples_nor_order(
+    split: PackedSplit, workers: int
+) -> None:
+    batches = EpochBatches(4, 1, seed=0)
     here, there = (
         list(
             DataLoader(
-                samples(split), batch_sampler=batches, collate_fn=collate, num_workers=workers
+                samples(split), batch_sampler=batches, collate_fn=collate, num_workers=number
             )
         )
-        for workers in (0, 1)
+        for number in (0, workers)
     )
+    assert len(here) == 4
     for one, other in zip(here, there, strict=True):
         assert torch.equal(one.image, other.image)
         assert torch.equal(one.target, other.target)

@@ -49,7 +49,7 @@ MODEL = ModelParams(
 )
 
 
-def make_segmenter(tree=TREES[0], longest_side=32, mode="hard", passes=1):
+def make_segmenter(tree=TREES[0], longest_side=32, mode="hard", passes=1, **settings):
     torch.manual_seed(0)
     experts = {name: Expert(MODEL, len(tree[name].children)) for name in tree.experts}
     for expert in experts.values():  # so that every child gets some pixels of a random image
@@ -63,6 +63,7 @@ def make_segmenter(tree=TREES[0], longest_side=32, mode="hard", passes=1):
         passes=passes,
         seed=0,
         experts=dict.fromkeys(tree.experts, one),
+        **settings,
     )
     return Segmenter(config, experts, precision="32-true", device="cpu")
 
@@ -111,10 +112,10 @@ def test_experts_are_shown_only_what_their_parent_claimed(tree, monkeypatch):
     shown = {}
     ask = Segmenter._ask
 
-    def record(self, name, images, regions):
+    def record(self, name, images, regions, boxes):
         if regions:  # experts whose region is empty are not asked
             [shown[name]] = regions
-        return ask(self, name, images, regions)
+        return ask(self, name, images, regions, boxes)
 
     monkeypatch.setattr(Segmenter, "_ask", record)
     [(_, said)] = make_segmenter(tree).label([random_image()])
@@ -226,7 +227,16 @@ def test_saved_and_loaded_it_says_the_same(tmp_path):
         "segmenter.json",
         *(f"{name}.safetensors" for name in TREES[1].experts),
     }
-    np.testing.assert_array_equal(loaded(random_image()), chain(random_image()))
+    for name, expert in chain.experts.items():
+        for key, tensor in expert.state_dict().items():
+            assert torch.equal(loaded.experts[name].state_dict()[key], tensor.half().float()), key
+
+
+def test_a_weight_that_half_precision_cannot_hold_is_refused(tmp_path):
+    chain = make_segmenter()
+    nn.init.constant_(chain.experts["upper"].head.bias, 1e6)
+    with pytest.raises(ValueError, match=r"upper.safetensors: head.bias has a weight beyond 65504"):
+        chain.save(tmp_path)
 
 
 def test_weights_of_another_model_are_refused_by_name(tmp_path):
@@ -284,3 +294,57 @@ def test_large_batches_are_split(monkeypatch):
     alone = [chain(image) for image in images]
     for labels, (found, _) in zip(alone, chain.label(images), strict=True):
         np.testing.assert_array_equal(found, labels)
+
+
+class Brightness(nn.Module):
+    """A root expert: foreground where the image is bright; notes what it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, image, region):
+        self.seen.append(image)
+        bright = (image.mean(1, keepdim=True) - 0.5) * 10
+        return torch.cat([-bright, bright], dim=1)
+
+
+def look(**settings):
+    """The root's inputs and answer for a small bright square in a dark image."""
+    segmenter = make_segmenter(**settings)
+    segmenter.experts["person"] = expert = Brightness()
+    image = torch.zeros(3, 32, 32)
+    image[:, 4:12, 18:26] = 1
+    [found] = segmenter.descend([image], [{}])
+    return expert.seen, found["person"]
+
+
+def test_a_second_look_sees_what_the_first_found_from_close_up():
+    [first], once = look()
+    [whole, closer], twice = look(second_look=True)
+    assert torch.equal(whole, first)
+    assert closer.mean() > 4 * first.mean()
+    outside = torch.ones(32, 32, dtype=torch.bool)
+    outside[2:14, 16:28] = False
+    assert torch.equal(once[:, outside], twice[:, outside])
+    truth = torch.zeros(32, 32)
+    truth[4:12, 18:26] = 1
+    assert (twice[1] - truth).abs().sum() < (once[1] - truth).abs().sum()
+
+
+def test_a_second_look_needs_a_foreground_that_leaves_room():
+    segmenter = make_segmenter(second_look=True)
+    for value in (0, 1):
+        segmenter.experts["person"] = expert = Brightness()
+        segmenter.descend([torch.full((3, 32, 32), float(value))], [{}])
+        assert len(expert.seen) == 1
+
+
+def test_mirrored_images_get_mirrored_answers():
+    image = random_image()
+    segmenter = make_segmenter(mirror=True)
+    tensors = [
+        torch.from_numpy(some.copy()).permute(2, 0, 1) / 255 for some in (image, image[:, ::-1])
+    ]
+    one, other = segmenter.descend(tensors, [{}, {}])
+    assert torch.allclose(one["person"], other["person"].flip(-1), atol=1e-5)

@@ -53,3 +53,12 @@ def test_a_folder_stands_for_the_file_of_the_expert(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"experts.person.start_from: .*person.safetensors"):
         start_file(str(tmp_path), "person")
+
+
+def test_common_stands_for_the_file_of_the_common_start(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"body.start_from: there is no models/common"):
+        start_file("common", "body")
+    (tmp_path / "models").mkdir()
+    path = stored(expert(), tmp_path / "models" / "common.safetensors")
+    assert start_file("common", "body").resolve() == path

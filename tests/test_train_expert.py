@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -21,14 +23,24 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 from torch.optim.swa_utils import AveragedModel
-from train_fixtures import ROOT, TIMM, expert_params, sections, write_project
+from train_fixtures import (
+    ROOT,
+    TIMM,
+    draw_pairs,
+    expert_params,
+    sections,
+    write_packed,
+    write_project,
+)
 
 from preprocessing_stage.pack_samples import write_checksums
 from preprocessing_stage.statistics import STATISTICS
 from train_stage import train_expert
-from train_stage.checkpoint import Checkpoint
+from train_stage import training as training_module
+from train_stage.checkpoint import FINISHED, Checkpoint
 from train_stage.model import Expert
-from train_stage.samples import ExpertSamples, Sample
+from train_stage.samples import Batch, ExpertSamples, Sample
+from train_stage.training import Training
 
 EPOCHS = [1, 2, 3]  # two of the whole network, one of the decoder, two steps each
 WEIGHTS = Path("models/experts/person.safetensors")
@@ -72,7 +84,9 @@ def killed(owner: type, name: str, call: int, *, after: bool = False) -> Iterato
 
 
 def checkpoints(folder: Path) -> set[str]:
-    return {path.name for path in folder.glob(".checkpoints/*")}
+    """Of runs that are not finished."""
+    runs = folder.glob(".checkpoints/*")
+    return {path.name for path in runs if not (path / FINISHED).exists()}
 
 
 def history(folder: Path) -> list[dict[str, float]]:
@@ -127,8 +141,23 @@ def test_metrics_are_those_of_the_last_epoch(unbroken: Path) -> None:
     }
 
 
-def test_success_removes_the_checkpoint(unbroken: Path) -> None:
-    assert checkpoints(unbroken) == set()
+def test_a_finished_run_is_kept_until_dvc_has_recorded_it(tmp_path: Path) -> None:
+    """A kill between the end of the training and DVC's note of it costs no training."""
+    write_project(tmp_path)
+    train(tmp_path)
+    results = {path: (tmp_path / path).read_bytes() for path in (WEIGHTS, RESULTS / "history.csv")}
+    for path in results:  # as DVC does before it runs a stage again
+        (tmp_path / path).unlink()
+    with mock.patch.object(AveragedModel, "update_parameters") as steps:
+        train(tmp_path)
+    assert steps.call_count == 0
+    assert all((tmp_path / path).read_bytes() == data for path, data in results.items())
+    (tmp_path / "dvc.lock").touch()
+    os.utime(tmp_path / "dvc.lock", (time.time() + 1,) * 2)  # a clock tick may be both's
+    with mock.patch.object(AveragedModel, "update_parameters") as steps:
+        train(tmp_path)
+    assert steps.call_count == 6
+    assert len(list(tmp_path.glob(".checkpoints/*"))) == 1
 
 
 def test_tensorboard_shows_all_curves_and_examples(unbroken: Path) -> None:
@@ -167,6 +196,29 @@ def test_a_killed_run_ends_like_an_unbroken_one(
         curve = [(event.step, event.value) for event in shown.Scalars(tag)]
         assert curve == [(event.step, event.value) for event in expected.Scalars(tag)]
     assert [image.step for image in shown.Images(EXAMPLES)] == EPOCHS
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_two_runs_give_the_same_bytes_whatever_the_loader_workers(
+    tmp_path: Path, unbroken: Path, workers: int
+) -> None:
+    folder = write_project(tmp_path)
+    params = sections()
+    params["machine"]["loader_workers"] = workers
+    (folder / "params.yaml").write_text(json.dumps(params))
+    train(folder)
+    for file in (WEIGHTS, RESULTS / "history.csv", RESULTS / "metrics.json"):
+        assert (tmp_path / file).read_bytes() == (unbroken / file).read_bytes()
+
+
+def test_a_dead_loader_worker_ends_the_run_in_words(tmp_path: Path) -> None:
+    write_project(tmp_path)
+    dead = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+    with (
+        mock.patch.object(Training, "train_epoch", side_effect=dead),
+        pytest.raises(SystemExit, match=r"expert person: .* Run again, finished epochs stay"),
+    ):
+        train(tmp_path)
 
 
 def test_a_resumed_run_does_not_train_finished_epochs_again(tmp_path: Path) -> None:
@@ -247,7 +299,8 @@ def test_two_runs_on_one_checkpoint_are_refused(tmp_path: Path) -> None:
     save = Checkpoint.save
 
     def train_again(checkpoint: Checkpoint, state: dict[str, Any]) -> None:
-        with pytest.raises(RuntimeError, match="another process trains this expert"):
+        message = rf"lock: process {os.getpid()} is still training this expert; wait for it or"
+        with pytest.raises(SystemExit, match=message):
             train(tmp_path)
         save(checkpoint, state)
 
@@ -270,9 +323,117 @@ def test_a_kill_while_saving_leaves_the_state_before(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
     write_project(tmp_path, learning_rate=1e38)
-    with pytest.raises(FloatingPointError, match="lower learning_rate"):
+    with pytest.raises(SystemExit, match="epoch 1: the loss is nan; lower learning_rate") as error:
         train(tmp_path)
     assert not (tmp_path / WEIGHTS).exists()
+    batch = load_file(tmp_path / str(error.value).rpartition(" ")[2])
+    assert {name: tensor.shape for name, tensor in batch.items()} == {
+        "image": (4, 3, 32, 32),
+        "region": (4, 1, 32, 32),
+        "target": (4, 32, 32),
+    }
+
+
+def test_a_validation_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
+    write_project(tmp_path)
+
+    def predict(training: Training, batch: Batch) -> torch.Tensor:
+        return torch.full((len(batch.image), 2, 32, 32), torch.inf)
+
+    with (
+        mock.patch.object(Training, "predict", predict),
+        pytest.raises(SystemExit, match="validation: the loss is nan; lower learning_rate"),
+    ):
+        train(tmp_path)
+    assert not (tmp_path / WEIGHTS).exists()
+    assert len(list(tmp_path.glob(".checkpoints/*/batch.safetensors"))) == 1
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
+def test_a_damaged_checkpoint_is_named_with_what_to_do(
+    tmp_path: Path, unbroken: Path, damage: str
+) -> None:
+    write_project(tmp_path)
+    with killed(Checkpoint, "save", 2, after=True):
+        train(tmp_path)
+    [state] = tmp_path.glob(".checkpoints/*/state.pt")
+    data = bytearray(state.read_bytes())
+    data[len(data) // 2] ^= 1
+    state.write_bytes({"truncated": data[:-100], "flipped": data, "empty": b""}[damage])
+    with pytest.raises(SystemExit, match=r"state\.pt: damaged since it was saved; delete it"):
+        train(tmp_path)
+    state.unlink()
+    train(tmp_path)
+    assert (tmp_path / WEIGHTS).read_bytes() == (unbroken / WEIGHTS).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["samples.csv", "train.images.bin", "val.labels.bin"])
+def test_damaged_packed_files_are_named_with_what_to_do(tmp_path: Path, name: str) -> None:
+    packed = write_project(tmp_path) / "data/packed" / name
+    data = bytearray(packed.read_bytes())
+    data[len(data) // 2] ^= 1
+    packed.write_bytes(data)
+    with pytest.raises(SystemExit, match=rf"{name}: damaged since it was packed; pack again with"):
+        train(tmp_path)
+
+
+def test_a_full_disk_names_the_file_and_keeps_the_last_state(
+    tmp_path: Path, unbroken: Path
+) -> None:
+    write_project(tmp_path)
+    flush, calls = os.fsync, count(1)
+
+    def full(descriptor: int) -> None:
+        if next(calls) > 2:  # the first state and its folder
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        flush(descriptor)
+
+    with (
+        mock.patch.object(os, "fsync", full),
+        pytest.raises(SystemExit, match=r"No space left on device: '.checkpoints/.*state.pt'"),
+    ):
+        train(tmp_path)
+    assert not list(tmp_path.glob(".checkpoints/*/*.part"))
+    train(tmp_path)
+    assert (tmp_path / WEIGHTS).read_bytes() == (unbroken / WEIGHTS).read_bytes()
+
+
+def test_a_class_that_validation_lacks_has_no_figure(tmp_path: Path) -> None:
+    splits = {"train": draw_pairs(9, 1), "val": [(i, i[..., 0] * 0) for i, _ in draw_pairs(4, 2)]}
+    write_project(tmp_path)
+    shutil.rmtree(tmp_path / "data"), shutil.rmtree(tmp_path / "results")
+    write_packed(tmp_path, splits)
+    with mock.patch.object(Training, "predict", lambda self, batch: background(len(batch.image))):
+        train(tmp_path)
+    text = (tmp_path / RESULTS / "metrics.json").read_text()
+    assert json.loads(text)["iou"] == {"background": 1.0, "body": None}
+    assert "NaN" not in text
+
+
+def background(images: int) -> torch.Tensor:
+    return torch.tensor([9.0, -9.0]).view(1, 2, 1, 1).expand(images, 2, 32, 32)
+
+
+def test_another_file_of_encoder_weights_is_another_run(tmp_path: Path) -> None:
+    weights = tmp_path / "encoder.pth"
+    write_project(tmp_path, model=TIMM, encoder_weights=str(weights))
+    for content in (b"one", b"other"):
+        weights.write_bytes(content)
+        with (
+            mock.patch.object(training_module, "load_encoder_weights"),
+            killed(AveragedModel, "update_parameters", 1),
+        ):
+            train(tmp_path)
+    assert len(checkpoints(tmp_path)) == 2
+
+
+def test_fewer_samples_than_processes_can_share_are_refused(tmp_path: Path) -> None:
+    write_project(tmp_path, train=3)
+    with (
+        mock.patch.object(Fabric, "world_size", 2),
+        pytest.raises(SystemExit, match=r"batch_size: 3 is no multiple of the 2 .* are 3 samples"),
+    ):
+        train(tmp_path)
 
 
 @pytest.mark.parametrize("model", [{}, TIMM | {"dropout": 0.2}], ids=["unet", "timm"])

@@ -60,6 +60,7 @@ def sections(devices: int = 1, **changes: Any) -> dict[str, Any]:
     return base | {
         "tree": TREE.to_dict(),
         "train": merge(merge(base["train"], TINY), changes),
+        "common": {},
         "experts": dict.fromkeys(TREE.experts),
         "machine": {"devices": devices, "loader_workers": 0},
     }

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
+import io
 import json
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from preprocessing_stage.packed_samples import DamagedError
+from preprocessing_stage.whole_files import held, replacing
+
 FOLDER = Path(".checkpoints")
+FINISHED = "finished"
+DVC_LOCK = Path("dvc.lock")
+_DIGEST = hashlib.sha256().digest_size
 
 
 class Checkpoint:
@@ -31,39 +35,40 @@ class Checkpoint:
         self.folder = folder / f"{expert}-{digest}"
         self._file = self.folder / "state.pt"
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the run for this process: a trainer that outlived its `dvc repro` may still run.
-
-        Raises RuntimeError if another process holds it.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise RuntimeError(
-                    f"{self.folder}: another process trains this expert; wait for it or end it"
-                ) from error
-            yield
+    def locked(self) -> AbstractContextManager[None]:
+        """Hold the run for this process. Raises SystemExit if another one holds it."""
+        return held(self.folder / "lock", "training this expert")
 
     def load(self) -> dict[str, Any] | None:
-        """The state saved last, None if there is none."""
+        """The state saved last, None if there is none. Raises DamagedError."""
         if not self._file.exists():
             return None
-        return torch.load(self._file, map_location="cpu", weights_only=True)
+        digest, state = (data := self._file.read_bytes())[:_DIGEST], data[_DIGEST:]
+        if hashlib.sha256(state).digest() != digest:
+            raise DamagedError(
+                f"{self._file}: damaged since it was saved; delete it to train this expert anew"
+            )
+        return torch.load(io.BytesIO(state), map_location="cpu", weights_only=True)
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the saved state at one stroke: a kill leaves the old one or the new one."""
-        part = self._file.with_suffix(".part")
-        with part.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._file)
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        with replacing(self._file, "wb") as file:
+            file.write(hashlib.sha256(buffer.getbuffer()).digest())
+            file.write(buffer.getbuffer())
 
-    def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def finish(self) -> None:
+        """The results are written, but DVC has not recorded them yet: a kill must not lose them."""
+        (self.folder / FINISHED).touch()
+
+
+def remove_recorded(folder: Path = FOLDER) -> None:
+    """Remove the state of finished runs of all experts that DVC has recorded since."""
+    recorded = DVC_LOCK.stat().st_mtime_ns if DVC_LOCK.exists() else 0
+    for mark in folder.glob(f"*/{FINISHED}"):
+        if mark.stat().st_mtime_ns < recorded:
+            shutil.rmtree(mark.parent, ignore_errors=True)
 
 
 def fingerprint(*paths: Path) -> str:

@@ -1,6 +1,7 @@
-"""Schema of the sections `train`, `experts` and `machine` of `params.yaml`.
+"""Schema of the sections `train`, `common`, `experts` and `machine` of `params.yaml`.
 
-`train` holds for every expert; `experts.<name>` overrides single keys of it for one expert.
+`train` holds for every network; `common` and `experts.<name>` override single keys of it for the
+common start and for one expert.
 `machine` says where to run and never changes what comes out, so no stage depends on it.
 """
 
@@ -20,6 +21,9 @@ from preprocessing_stage.params import (
     read_yaml,
     validate,
 )
+
+COMMON = "common"
+"""What `start_from` calls the network that `train_stage.train_common` trains."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Jitter = Annotated[float, Field(ge=0, lt=1)]
@@ -95,7 +99,7 @@ class AugmentationParams(Section):
 class ExpertParams(Section):
     """All that determines the training of one expert."""
 
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**63)
     input_size: int = Field(ge=16, le=2048)
     """Side in pixels of the square that the expert sees."""
     box_margin: Annotated[float, Field(ge=0, le=1)]
@@ -107,8 +111,8 @@ class ExpertParams(Section):
     """Start of a timm encoder: package (from a Python package), hub (timm downloads them), or a
     file with a state dict of the timm model; null starts at random."""
     start_from: str | None
-    """Trained expert to start from: a .safetensors file, or a folder with one of the expert's name.
-    Networks have to be alike but for the number of classes."""
+    """Trained network to start from: `common`, a .safetensors file, or a folder with one of the
+    expert's name. Networks have to be alike but for the number of classes."""
     loss: LossParams
     augmentation: AugmentationParams
     batch_size: PositiveInt
@@ -135,20 +139,28 @@ class ExpertParams(Section):
                 "stem_stride x initial_pool x 2 ** (depth - 1)"
             )
         if self.encoder_weights is not None and self.model.encoder == "unet":
-            raise ValueError("encoder_weights needs a timm encoder, set it to null for unet")
+            raise ValueError(
+                f"encoder_weights {self.encoder_weights!r} needs a timm encoder, set it to null "
+                "for unet"
+            )
         if self.encoder_weights is not None and self.start_from is not None:
-            raise ValueError("start_from would overwrite encoder_weights, set one of them to null")
+            raise ValueError(
+                f"start_from {self.start_from!r} would overwrite encoder_weights "
+                f"{self.encoder_weights!r}, set one of them to null"
+            )
         return self
 
 
 class MachineParams(Section):
-    devices: PositiveInt
+    devices: int = Field(ge=1, le=1024)
     """Devices a process group trains on; GPUs if there are any, else processes on the CPU."""
-    loader_workers: int = Field(ge=0)
+    loader_workers: int = Field(ge=0, le=256)
     """Processes that prepare samples; 0 = the training process itself, best without a GPU."""
 
 
 class TrainParams(Section):
+    common: ExpertParams
+    """Of the network that all experts with `start_from: common` start from."""
     experts: dict[str, ExpertParams]
     machine: MachineParams
 
@@ -164,11 +176,13 @@ def load_params(path: Path = PARAMS_FILE) -> TrainParams:
 def train_problems(sections: Mapping[str, Any]) -> tuple[TrainParams | None, list[str]]:
     """The params of this stage out of all sections, or None and all problems."""
     problems = [
-        f"{key}: is missing" for key in ("train", "experts", "machine") if key not in sections
+        f"{key}: is missing"
+        for key in ("train", "common", "experts", "machine")
+        if key not in sections
     ]
     problems += [
         f"{key}: needs keys and values, got {sections[key]!r}"
-        for key in ("train", "experts")
+        for key in ("train", "common", "experts")
         if not isinstance(sections.get(key, {}), Mapping)
     ]
     machine = None
@@ -176,8 +190,10 @@ def train_problems(sections: Mapping[str, Any]) -> tuple[TrainParams | None, lis
         machine, found = validate(MachineParams, sections["machine"], "machine")
         problems += found
     shared, own = sections.get("train"), sections.get("experts")
-    if not isinstance(shared, Mapping) or not isinstance(own, Mapping):
+    common = sections.get("common")
+    if not all(isinstance(section, Mapping) for section in (shared, common, own)):
         return None, problems
+    assert isinstance(shared, Mapping) and isinstance(common, Mapping) and isinstance(own, Mapping)
     if not tree_problems(sections.get("tree")):
         wanted = ClassTree(sections["tree"]).experts
         problems += [
@@ -191,18 +207,25 @@ def train_problems(sections: Mapping[str, Any]) -> tuple[TrainParams | None, lis
     _, shared_problems = validate(ExpertParams, shared, "train")
     problems += shared_problems
     inherited = {p.removeprefix("train") for p in shared_problems}
+
+    def merged(section: str, overrides: Mapping[str, Any]) -> ExpertParams | None:
+        params, found = validate(ExpertParams, merge(shared, overrides), section)
+        problems.extend(p for p in found if p.removeprefix(section) not in inherited)
+        return params
+
+    start = merged("common", common)
+    if start and start.start_from == COMMON:
+        problems.append("common.start_from: common cannot start from itself, set it to null")
     experts = {}
     for name, overrides in own.items():
         overrides = {} if overrides is None else overrides
-        if not isinstance(overrides, Mapping):
+        if isinstance(overrides, Mapping):
+            experts[name] = merged(f"experts.{name}", overrides)
+        else:
             problems.append(f"experts.{name}: needs keys and values, got {overrides!r}")
-            continue
-        merged = merge(shared, overrides)
-        experts[name], found = validate(ExpertParams, merged, f"experts.{name}")
-        problems += [p for p in found if p.removeprefix(f"experts.{name}") not in inherited]
     if problems:
         return None, problems
-    return validate(TrainParams, {"experts": experts, "machine": machine})
+    return validate(TrainParams, {"common": start, "experts": experts, "machine": machine})
 
 
 def merge(shared: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

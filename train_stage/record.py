@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from preprocessing_stage.class_tree import IGNORE
+from preprocessing_stage.whole_files import replacing
 from train_stage.samples import Batch
 
 EVENTS = Path("results/metrics")
@@ -93,7 +94,7 @@ class Record:
 
     def write_history(self, path: Path) -> None:
         """The table as CSV, a line an epoch."""
-        with path.open("w", newline="") as file:
+        with replacing(path, newline="") as file:
             table = csv.DictWriter(file, self.history[0].keys(), lineterminator="\n")
             table.writeheader()
             table.writerows(self.history)

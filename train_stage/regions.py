@@ -37,6 +37,25 @@ def region_box(region: Tensor, margin: float) -> Tensor:
     return torch.stack([x - half_width, y - half_height, x + half_width, y + half_height])
 
 
+def clip_box(box: Tensor, height: int, width: int) -> Tensor:
+    """The part of a box (4,) that lies in the image, its edges moved out to whole pixels."""
+    largest = torch.tensor([width, height, width, height])
+    whole = torch.cat([box[:2].floor(), box[2:].ceil()])
+    return torch.minimum(whole.clamp(min=0), largest)
+
+
+def box_area(box: Tensor) -> float:
+    """Pixels in a box (4,)."""
+    left, top, right, bottom = box.tolist()
+    return (right - left) * (bottom - top)
+
+
+def box_slices(box: Tensor) -> tuple[slice, slice]:
+    """Rows and columns of a box (4,) of whole pixels."""
+    left, top, right, bottom = (int(edge) for edge in box)
+    return slice(top, bottom), slice(left, right)
+
+
 def box_frame(box: Tensor) -> Tensor:
     """The upright frame (2, 3) that covers a box (4,)."""
     left, top, right, bottom = box.unbind()

@@ -7,16 +7,21 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import nn
 
+from train_stage.params import COMMON
+
+COMMON_FILE = Path("models/common.safetensors")
+
 
 def start_file(source: str, expert: str) -> Path:
-    """`source` itself, or in a folder the file named for the expert.
+    """`source` itself, in a folder the file named for the expert, or for `common` its file.
 
     Raises FileNotFoundError if there is none.
     """
-    path = Path(source)
+    path = COMMON_FILE if source == COMMON else Path(source)
     path = path / f"{expert}.safetensors" if path.is_dir() else path
     if not path.is_file():
-        raise FileNotFoundError(f"experts.{expert}.start_from: there is no {path}")
+        key = COMMON if expert == COMMON else f"experts.{expert}"
+        raise FileNotFoundError(f"{key}.start_from: there is no {path}")
     return path
 
 

@@ -8,30 +8,30 @@ and metrics.json, and TensorBoard events under results/metrics/<name>/.
 from __future__ import annotations
 
 import argparse
-import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from preprocessing_stage.class_tree import ClassTree
-from preprocessing_stage.packed_samples import CHECKSUMS, PACKED, PackedSplit
+from preprocessing_stage.packed_samples import CHECKSUMS, PACKED, DamagedError, PackedSplit
 from preprocessing_stage.params import load_params as load_preprocessing_params
 from preprocessing_stage.statistics import STATISTICS, read_gray, read_pixels
-from train_stage.checkpoint import Checkpoint, fingerprint
+from preprocessing_stage.whole_files import replacing, write_json
+from train_stage.checkpoint import Checkpoint, fingerprint, remove_recorded
 from train_stage.confusion import iou
 from train_stage.losses import class_weights
 from train_stage.params import ExpertParams, MachineParams, load_params
 from train_stage.precision import pick_precision
 from train_stage.record import Record
-from train_stage.samples import EpochBatches, ExpertSamples, collate
+from train_stage.samples import Batch, EpochBatches, ExpertSamples, collate
 from train_stage.start_from import start_file
-from train_stage.training import Loaders, Phase, Training
+from train_stage.training import Loaders, NonFiniteLossError, Phase, Training
 
 MODELS = Path("models/experts")
 RESULTS = Path("results/experts")
@@ -65,6 +65,12 @@ def make_loaders(
     val = ExpertSamples(val_split, tree, expert, params, augment=False)
     share = {"rank": fabric.global_rank, "processes": fabric.world_size}
     batches = EpochBatches(len(train), params.batch_size, seed=params.seed, **share)
+    if batches.batch_size % fabric.world_size:
+        raise SystemExit(
+            f"experts.{expert}.batch_size: {batches.batch_size} is no multiple of the "
+            f"{fabric.world_size} processes; each takes an equal share of every batch, and there "
+            f"are {len(train)} samples"
+        )
     in_order = EpochBatches(len(val), params.batch_size, seed=None, **share)
     options: dict[str, Any] = {"collate_fn": collate, "num_workers": machine.loader_workers}
     pixels = read_pixels("train")
@@ -80,25 +86,24 @@ def make_loaders(
 
 
 def train(
-    expert: str,
-    tree: ClassTree,
+    name: str,
+    children: list[str],
     params: ExpertParams,
     loaders: Loaders,
     fabric: Fabric,
     checkpoint: Checkpoint,
 ) -> tuple[dict[str, torch.Tensor], Record]:
-    """Train one expert, or go on with a run that was broken off.
+    """Train the network called `name`, or go on with a run that was broken off.
 
     Returns the averaged weights and the record of all epochs.
     """
-    children = tree[expert].children
     plan = phases(params)
-    start = start_file(params.start_from, expert) if params.start_from else None
+    start = start_file(params.start_from, name) if params.start_from else None
     training = Training(fabric, loaders, params, len(children), start)
     saved = checkpoint.load()
     record = Record(
-        expert,
-        [child.name for child in children],
+        name,
+        children,
         saved["history"] if saved else [],
         enabled=fabric.is_global_zero,
     )
@@ -106,7 +111,7 @@ def train(
     with tqdm(
         total=sum(phase.epochs for phase in plan) * len(loaders.batches),
         initial=len(record.history) * len(loaders.batches),
-        desc=f"training {expert}",
+        desc=f"training {name}",
         unit="step",
         disable=not fabric.is_global_zero,
     ) as progress:
@@ -137,10 +142,10 @@ def train(
 
 
 def write_results(
-    expert: str, weights: dict[str, torch.Tensor], record: Record, folder: Path = RESULTS
+    name: str, weights: dict[str, torch.Tensor], record: Record, weights_file: Path
 ) -> None:
     """The weights as safetensors, the history as CSV, the last epoch's figures as JSON."""
-    out = folder / expert
+    out = RESULTS / name
     out.mkdir(parents=True, exist_ok=True)
     record.write_history(out / "history.csv")
     last = record.history[-1]
@@ -152,34 +157,42 @@ def write_results(
         "epochs": last["epoch"],
         "parameters": sum(weight.numel() for weight in weights.values()),
     }
-    (out / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n")
-    MODELS.mkdir(parents=True, exist_ok=True)
-    part = MODELS / f"{expert}.safetensors.part"
-    save_file({name: weight.contiguous().cpu() for name, weight in weights.items()}, part)
-    part.replace(MODELS / f"{expert}.safetensors")
+    write_json(out / "metrics.json", figures)
+    weights_file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(weights_file, "wb") as file:
+        file.write(save({name: weight.contiguous().cpu() for name, weight in weights.items()}))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("expert", help="inner node of the class tree")
-    expert = parser.parse_args().expert
-    tree = load_preprocessing_params().class_tree
-    train_params = load_params()
-    if expert not in tree.experts:
-        raise SystemExit(f"{expert}: no inner node of the tree; they are {', '.join(tree.experts)}")
-    params, machine = train_params.experts[expert], train_params.machine
+def write_batch(batch: Batch, path: Path) -> None:
+    """A batch that broke the training off, to be looked at: image, region, target."""
+    tensors = {"image": batch.image, "region": batch.region, "target": batch.target}
+    with replacing(path, "wb") as file:
+        file.write(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+
+
+def run(
+    name: str,
+    expert: str,
+    tree: ClassTree,
+    params: ExpertParams,
+    machine: MachineParams,
+    weights_file: Path,
+) -> None:
+    """Train the network that splits the node `expert` of `tree`; `name` is what results call it.
+
+    Raises SystemExit in words for all that the machine or the data may do to it.
+    """
     precision = pick_precision(params.precision)
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     fabric = Fabric(accelerator=accelerator, devices=machine.devices, precision=precision)
     fabric.launch()
-    if params.batch_size % fabric.world_size:
-        raise SystemExit(
-            f"experts.{expert}.batch_size: {params.batch_size} is no multiple of the "
-            f"{fabric.world_size} processes; each takes an equal share of every batch"
-        )
-    starts = [start_file(params.start_from, expert)] if params.start_from else []
+    if fabric.is_global_zero:
+        remove_recorded()
+    starts = [start_file(params.start_from, name)] if params.start_from else []
+    if params.encoder_weights not in (None, "package", "hub"):
+        starts.append(Path(params.encoder_weights))
     checkpoint = Checkpoint(
-        expert,
+        name,
         {
             "params": params.model_dump(),
             "start": fingerprint(*starts),
@@ -191,11 +204,38 @@ def main() -> None:
         },
     )
     with checkpoint.locked() if fabric.is_global_zero else nullcontext():
-        loaders = make_loaders(expert, tree, params, machine, fabric)
-        weights, record = train(expert, tree, params, loaders, fabric, checkpoint)
-        if fabric.is_global_zero:
-            write_results(expert, weights, record)
-            checkpoint.remove()
+        try:
+            loaders = make_loaders(expert, tree, params, machine, fabric)
+            children = [child.name for child in tree[expert].children]
+            weights, record = train(name, children, params, loaders, fabric, checkpoint)
+            if fabric.is_global_zero:
+                write_results(name, weights, record, weights_file)
+                checkpoint.finish()
+        except NonFiniteLossError as error:
+            path = checkpoint.folder / "batch.safetensors"
+            write_batch(error.batch, path)
+            raise SystemExit(f"{name}: {error}; the batch is in {path}") from error
+        except (OSError, DamagedError) as error:
+            raise SystemExit(f"{name}: {error}") from error
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise SystemExit(
+                f"{name}: {error} Run again, finished epochs stay; want of memory ends "
+                "workers, and machine.loader_workers may be smaller"
+            ) from error
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("expert", help="inner node of the class tree")
+    expert = parser.parse_args().expert
+    tree = load_preprocessing_params().class_tree
+    params = load_params()
+    if expert not in tree.experts:
+        raise SystemExit(f"{expert}: no inner node of the tree; they are {', '.join(tree.experts)}")
+    weights_file = MODELS / f"{expert}.safetensors"
+    run(expert, expert, tree, params.experts[expert], params.machine, weights_file)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,14 @@ class Loaders:
     """Class weights of the loss, (children,) float32."""
 
 
+class NonFiniteLossError(FloatingPointError):
+    """A loss is nan or infinite."""
+
+    def __init__(self, message: str, batch: Batch) -> None:
+        super().__init__(message)
+        self.batch = batch
+
+
 class Training:
     """The state of a run, and the two things done to it: an epoch, and its evaluation."""
 
@@ -101,7 +109,7 @@ class Training:
         self.schedule.load_state_dict(state["schedule"])
 
     def train_epoch(self, epoch: int, progress: tqdm[Any]) -> float:
-        """One pass over the training samples; mean loss. Raises FloatingPointError."""
+        """One pass over the training samples; mean loss. Raises NonFiniteLossError."""
         self.loaders.batches.epoch = epoch
         # Dropout draws from the global generator: tied to the epoch, a resumed run repeats it.
         torch.manual_seed(np.random.SeedSequence([self.params.seed, epoch]).generate_state(1)[0])
@@ -115,10 +123,7 @@ class Training:
             loss = expert_loss(
                 logits, batch.target.to(logits.device), self.weights, self.params.loss.dice_weight
             )
-            if not torch.isfinite(loss):
-                raise FloatingPointError(
-                    f"epoch {epoch}: the loss is {loss.item()}; lower learning_rate"
-                )
+            _check(loss, f"epoch {epoch}", batch)
             self.fabric.backward(loss)
             self.fabric.clip_gradients(
                 self.parallel, self.optimizer, max_norm=self.params.gradient_clip
@@ -135,7 +140,7 @@ class Training:
     def evaluate(self) -> tuple[float, np.ndarray]:
         """Loss and confusion matrix of the averaged weights on the validation samples.
 
-        True regions, at the expert's input size.
+        True regions, at the expert's input size. Raises NonFiniteLossError.
         """
         self.average.eval()
         losses = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
@@ -144,6 +149,7 @@ class Training:
             logits = self.predict(batch)
             target = batch.target.to(logits.device)
             loss = expert_loss(logits, target, self.weights, self.params.loss.dice_weight)
+            _check(loss, "validation", batch)
             losses[0] += loss.double() * len(target)
             losses[1] += len(target)
             confusion += confusion_matrix(
@@ -166,6 +172,11 @@ class Training:
 
     def _inputs(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         return batch.image.to(self.fabric.device), batch.region.to(self.fabric.device)
+
+
+def _check(loss: torch.Tensor, where: str, batch: Batch) -> None:
+    if not torch.isfinite(loss):
+        raise NonFiniteLossError(f"{where}: the loss is {loss.item()}; lower learning_rate", batch)
 
 
 def ema_update(decay: float) -> Any:

@@ -1,0 +1,1 @@
+"""What the project is measured against; nothing in the stages imports it."""

@@ -1,0 +1,91 @@
+"""Files and folders that are there whole or not at all, and one process at a time that makes them.
+
+Everything is written beside its place, flushed to the disk and renamed: a kill, a full disk or a
+power cut leaves the old one, the new one or none, never a half.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextmanager
+def replacing(path: Path, mode: str = "w", **how: Any) -> Iterator[IO[Any]]:
+    """A file to write (`how` as for `open`) that takes the place of `path` at the block's end.
+
+    If the block raises, `path` stays as it was; an OSError, of a full disk say, names it.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open(mode, **how) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)
+        raise
+    _flush(path.parent)
+
+
+def write_json(path: Path, figures: Any) -> None:
+    """`figures` as JSON. A figure that is not there, nan, is null: JSON knows no nan."""
+    with replacing(path) as file:
+        file.write(json.dumps(_without_nan(figures), indent=2, allow_nan=False) + "\n")
+
+
+def replace_folder(part: Path, path: Path) -> None:
+    """Move the finished folder `part` to `path`; a folder that is there goes away."""
+    for entry in part.rglob("*"):
+        _flush(entry)
+    _flush(part)
+    shutil.rmtree(path, ignore_errors=True)
+    part.rename(path)
+    _flush(path.parent)
+
+
+@contextmanager
+def held(lock: Path, task: str) -> Iterator[None]:
+    """Hold the file `lock` for this process: one that outlived its `dvc repro` may still run.
+
+    Raises SystemExit that names the process which holds it. Its end, however sudden, frees it.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise SystemExit(
+                f"{lock}: process {file.read().strip() or 'unknown'} is still {task}; "
+                "wait for it or end it"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(below) for key, below in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _flush(path: Path) -> None:
+    """To the disk; of a folder, its list of names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,34 @@
+"""The short form of tests/faults: one kill of the pipeline, some thousand damaged pictures."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from faults import workspace
+
+STAGES = ("train@person",)
+
+
+def test_a_killed_pipeline_ends_with_the_results_of_an_unbroken_one(tmp_path):
+    unbroken, broken = (workspace.make(tmp_path / name) for name in ("unbroken", "broken"))
+    beside = workspace.start(unbroken, stages=STAGES)
+    process = workspace.start(broken, stages=STAGES)
+    while process.poll() is None and not list(broken.glob(".checkpoints/*/state.pt")):
+        time.sleep(0.005)
+    workspace.send(9, broken, "all")
+    assert process.wait() != 0
+    assert "train@person" not in workspace.recorded(broken)
+    assert workspace.run(broken, stages=STAGES) == 0, workspace.log(broken)
+    assert workspace.stages_run(broken) == list(STAGES)
+    assert beside.wait() == 0, workspace.log(unbroken)
+    assert workspace.contents(broken) == workspace.contents(unbroken)
+
+
+def test_the_decoder_takes_or_refuses_whatever_comes():
+    pytest.importorskip("final_model_stage.decode")
+    from faults.fuzz_decoder import fuzz
+
+    said = fuzz(3000, seed=2)
+    assert said["a picture"] > 300
+    assert said.total() == 3000
