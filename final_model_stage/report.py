@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
+from final_model_stage.levels import read_levels
 from final_model_stage.report_pictures import embedded, iou_curves, loss_curves
 from final_model_stage.templates import fill
 from preprocessing_stage.class_tree import BACKGROUND, ClassTree
@@ -41,41 +42,6 @@ SHEETS = (
     ("worst", "The worst"),
 )
 """Pictures of results/pictures and their headings; render leaves out a sheet without images."""
-
-
-@dataclass(frozen=True)
-class Level:
-    """Figures of one level of the tree, None where there is none."""
-
-    number: int
-    classes: list[str]
-    iou: list[float | None]
-    dataset: float | None
-    low: float | None
-    high: float | None
-    per_image: float | None
-    true_parents: float | None
-
-
-def read_levels(figures: Mapping[str, Any], tree: ClassTree) -> list[Level]:
-    """figures: what metrics.json holds."""
-    levels = []
-    for k in range(tree.depth):
-        name = f"mIoU_{k}"
-        classes = [node.name for node in tree.level(k)]
-        levels.append(
-            Level(
-                number=k,
-                classes=classes,
-                iou=[figures["iou"][c] for c in classes],
-                dataset=figures[name],
-                low=figures["interval"][name]["low"],
-                high=figures["interval"][name]["high"],
-                per_image=figures["per_image"][name],
-                true_parents=figures["oracle"].get(f"level_{k - 1}", {}).get(name),
-            )
-        )
-    return levels
 
 
 @dataclass(frozen=True)

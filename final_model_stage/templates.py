@@ -28,7 +28,7 @@ def fill(template: Path, **context: Any) -> str:
         "css": css,
     }
     text = environment.get_template(template.name).render(context)
-    return re.sub(r"\n\s*\n+", "\n", text).lstrip()  # loops leave blank lines
+    return re.sub(r"\n\s*\n+", "\n\n", text).lstrip()  # loops leave blank lines
 
 
 def spoken(name: str) -> str:
