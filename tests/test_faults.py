@@ -7,19 +7,20 @@ import time
 import pytest
 from faults import workspace
 
-STAGES = ("train@person",)
+STAGES = ("train_common",)
 
 
-def test_a_killed_pipeline_ends_with_the_results_of_an_unbroken_one(tmp_path):
+def test_a_killed_pipeline_ends_with_the_results_of_an_unbroken_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(workspace, "wanted", STAGES)
     unbroken, broken = (workspace.make(tmp_path / name) for name in ("unbroken", "broken"))
-    beside = workspace.start(unbroken, stages=STAGES)
-    process = workspace.start(broken, stages=STAGES)
+    beside = workspace.start(unbroken)
+    process = workspace.start(broken)
     while process.poll() is None and not list(broken.glob(".checkpoints/*/state.pt")):
         time.sleep(0.005)
     workspace.send(9, broken, "all")
     assert process.wait() != 0
-    assert "train@person" not in workspace.recorded(broken)
-    assert workspace.run(broken, stages=STAGES) == 0, workspace.log(broken)
+    assert STAGES[0] not in workspace.recorded(broken)
+    assert workspace.run(broken) == 0, workspace.log(broken)
     assert workspace.stages_run(broken) == list(STAGES)
     assert beside.wait() == 0, workspace.log(unbroken)
     assert workspace.contents(broken) == workspace.contents(unbroken)

@@ -66,7 +66,9 @@ def read_only(name: str) -> Fault:
     return fault
 
 
-def dead_worker(module: str, loader_workers: int) -> Fault:
+def dead_worker(module: str, begun: str, sign: str, loader_workers: int) -> Fault:
+    """begun: what the stage says once it works. sign: what a worker's command contains."""
+
     def fault(folder: Path) -> str:
         workspace.make(folder, loader_workers)
         process = workspace.start(folder)
@@ -74,11 +76,10 @@ def dead_worker(module: str, loader_workers: int) -> Fault:
         while process.poll() is None and not killed:
             for stage in workspace.stage_processes(folder):
                 words = " ".join(workspace.words_of(stage))
-                if f"-m {module}" in words:
+                # Before it works, a library may ask other programs in processes like a worker's.
+                if f"-m {module}" in words and begun in workspace.log(folder):
                     for child in stage.children():
-                        # Not the resource tracker, nor a program that a library asks.
-                        name = " ".join(workspace.words_of(child))
-                        if "spawn_main" in name or f"-m {module}" in name:
+                        if sign in " ".join(workspace.words_of(child)):
                             child.kill()
                             killed = True
                             break
@@ -151,8 +152,10 @@ FAULTS: dict[str, Fault] = {
         f"{name} is read-only": read_only(name)
         for name in ("data", "models", "results", "results/experts", ".checkpoints")
     },
-    "render worker dies": dead_worker("preprocessing_stage.render_people", 0),
-    "loader worker dies": dead_worker("train_stage.train_expert", 2),
+    "render worker dies": dead_worker(
+        "preprocessing_stage.render_people", "rendering train", "spawn_main", 0
+    ),
+    "loader worker dies": dead_worker("train_stage.train_", "training", "train_stage.train_", 2),
     "checkpoint truncated": damaged_checkpoint(lambda data: bytes(data[:-1000])),
     "checkpoint byte flipped": damaged_checkpoint(flip),
     **{
@@ -174,7 +177,9 @@ def main() -> None:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(FAULTS)}")
     parser.add_argument("--out", type=Path, help="CSV with a line a fault")
+    parser.add_argument("--stages", nargs="*", default=[], help="bring about these alone")
     arguments = parser.parse_args()
+    workspace.wanted = tuple(arguments.stages)
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         top = Path(temporary).resolve()

@@ -24,8 +24,12 @@ from train_fixtures import TINY, TREE, draw_pairs, sections  # noqa: E402
 from preprocessing_stage.dataset_folder import write_listing  # noqa: E402
 
 STAGES = ("preprocessing_stage", "train_stage", "final_model_stage")
-COMPARED = ("results/data", "results/experts", "results/final", "models", "data/packed")
+COMPARED = ("results/data", "results/experts", "results/final", "models", "data")
 """What has to be equal byte for byte; the pictures' PNGs say no more than these."""
+
+
+wanted: tuple[str, ...] = ()
+"""Stages that ./pipeline.sh is to bring about; () = all."""
 
 
 def make(folder: Path, loader_workers: int = 0) -> Path:
@@ -48,15 +52,15 @@ def make(folder: Path, loader_workers: int = 0) -> Path:
     return folder
 
 
-def start(folder: Path, *before: str, stages: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+def start(folder: Path, *before: str) -> subprocess.Popen[bytes]:
     """./pipeline.sh in a session of its own; its output is in `folder`/log, its errors too.
 
-    before: a command that runs it. stages: those to bring about, () = all.
+    before: a command that runs it.
     """
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TQDM_MININTERVAL": "600"}
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
-            [*before, "./pipeline.sh", *stages],
+            [*before, "./pipeline.sh", *wanted],
             cwd=folder,
             env=environment,
             stdout=log,
@@ -74,9 +78,9 @@ def wait_for_stage(process: subprocess.Popen[bytes], folder: Path, number: int) 
     return True
 
 
-def run(folder: Path, *before: str, stages: tuple[str, ...] = ()) -> int:
+def run(folder: Path, *before: str) -> int:
     """./pipeline.sh to its end; its exit status."""
-    return start(folder, *before, stages=stages).wait()
+    return start(folder, *before).wait()
 
 
 def log(folder: Path) -> str:
@@ -100,7 +104,7 @@ def contents(folder: Path) -> dict[str, str]:
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for top in COMPARED
         for path in sorted((folder / top).rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.suffix != ".lock"
     }
 
 

@@ -1,0 +1,78 @@
+"""index.jsonl of a folder of predictions: a line for each source, and what each is called."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from preprocessing_stage.whole_files import replacing
+
+Entry = dict[str, Any]
+"""A line: `source` (absolute path), `name`, and what was found, or `error`."""
+
+INDEX = "index.jsonl"
+
+
+class PredictionIndex:
+    """Names belong to the sources that the index gives them to, in later runs too.
+
+    Two sources with one stem therefore never share a file, and a run that goes on where another
+    was broken off calls them the same, whatever else it is given.
+    """
+
+    def __init__(self, out: Path) -> None:
+        """Reads the index in the folder `out`, if there is one. Raises ValueError if it is none."""
+        self.path = out / INDEX
+        self._names: dict[str, str] = {}
+        self._failed: set[str] = set()
+        for line in self._lines():
+            try:
+                entry = json.loads(line)
+                self._names[entry["source"]] = entry["name"]
+            except (ValueError, TypeError, KeyError) as error:
+                raise ValueError(
+                    f"{self.path}: {line[:80]!r} is no line of an index; move the file away"
+                ) from error
+            if "error" in entry:
+                self._failed.add(entry["source"])
+        self._taken = {name.casefold() for name in self._names.values()}
+
+    def name(self, source: Path) -> str:
+        """What a source is called: its stem, and a number if another source is called so.
+
+        Letters of either case are one, as file systems of macOS and Windows have it.
+        """
+        if (known := self._names.get(str(source))) is not None:
+            return known
+        name, number = source.stem, 2
+        while name.casefold() in self._taken:
+            name, number = f"{source.stem}_{number}", number + 1
+        self._names[str(source)] = name
+        self._taken.add(name.casefold())
+        return name
+
+    def has_failed(self, source: Path) -> bool:
+        """Whether the line of a source is an error."""
+        return str(source) in self._failed
+
+    def forget(self, sources: Collection[Path]) -> None:
+        """Take out the lines of sources that are about to get new ones; names stay theirs."""
+        renewed = set(map(str, sources))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(self.path) as file:
+            for line in self._lines():
+                if json.loads(line)["source"] not in renewed:
+                    file.write(line)
+
+    def add(self, entry: Entry) -> None:
+        """Append a line."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def _lines(self) -> Iterator[str]:
+        """Complete lines: a run that was killed may have left half of one."""
+        if self.path.exists():
+            with self.path.open() as file:
+                yield from (line for line in file if line.endswith("\n"))
