@@ -121,7 +121,7 @@ def check_dvc(arguments: list[str]) -> None:
     params = read_yaml(ROOT / "params.yaml")
     stages = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
     known = {*stages, *(f"train@{name}" for name in params["experts"]), "train@NAME"}
-    targets = parsed.targets if arguments[0] in ("repro", "commit") else []
+    targets = parsed.targets if {"repro", "commit"} & {*arguments} else []
     assert set(targets or []) <= known, arguments
     for change in getattr(parsed, "set_param", None) or []:
         key, _, value = change.partition("=")
