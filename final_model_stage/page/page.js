@@ -82,8 +82,7 @@ async function show(content) {
   answer = content;
   planes = unpacked;
   $("photograph").src = answer.photograph;
-  $("photograph").width = answer.width;
-  $("photograph").height = answer.height;
+  $("stage").style.width = `min(100%, ${(75 * answer.width) / answer.height}vh)`;
   $("overlay").width = answer.width;
   $("overlay").height = answer.height;
   $("point").hidden = true;
@@ -252,7 +251,9 @@ function step({ expert, children, share, handed, looks }) {
   if (!looks.length) {
     return element("li", "", head, element("p", "faint", "Was handed no pixel, so nobody asked it."));
   }
-  return element("li", "", head, element("div", "views", picture(handed, `handed down: ${percent(share)} of the image`), ...looks.map((look, k) => square(look, children, k))));
+  const whole = picture(handed, `handed down: ${percent(share)} of the image`);
+  const squares = element("div", "looks", ...looks.map((look, k) => square(look, children, k)));
+  return element("li", "", head, element("div", "views", whole, squares));
 }
 
 function square(look, children, k) {
@@ -261,7 +262,7 @@ function square(look, children, k) {
   );
   return element(
     "div",
-    "square",
+    "look",
     picture(look.input, k ? "looks again, closer" : "what it sees"),
     picture(look.answer, "what it answers"),
     element("ul", "shares", ...shares),
