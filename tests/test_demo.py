@@ -234,22 +234,24 @@ def upload(page, content=None, name="photo.png"):
 
 def test_a_photograph_is_uploaded_and_explained(opened, served):
     upload(opened)
-    labels = served[0].segmenter(photograph(60, 88)[1])
+    result = served[0].segmenter.segment(photograph(60, 88)[1])
     assert opened.locator("#layers label").all_inner_texts() == [
         *("photograph", "level 0", "level 1", "level 2", "level 3", "level 4", "uncertainty")
     ]
     assert opened.locator("#steps > li").count() == len(TREE.experts)
-    frame = opened.locator("#photograph").bounding_box()
-    names = {leaf.id: leaf.name for leaf in TREE.leaves}
-    for x, y in [(3, 5), (40, 30), (80, 55)]:
+    names = [leaf.name for leaf in TREE.leaves]
+    for y, x in np.random.default_rng(1).integers(0, (60, 88), (12, 2)):
         opened.locator("#photograph").scroll_into_view_if_needed()
         frame = opened.locator("#photograph").bounding_box()
         scale = frame["width"] / 88
         opened.mouse.move(frame["x"] + (x + 0.5) * scale, frame["y"] + (y + 0.5) * scale)
-        last = opened.locator(".path b").last.inner_text()
-        assert last == names[labels[y, x]].replace("_", " ")
-    shown = opened.locator("#readout .row .value").all_inner_texts()[:-1]
-    assert sum(float(text.removesuffix(" %")) for text in shown) == pytest.approx(100, abs=4)
+        leaf = names[TREE.leaf_index_of_id()[result.labels[y, x]]]
+        assert opened.locator(".path b").last.inner_text() == leaf
+        rows = opened.locator("#readout .row").all_inner_texts()
+        shown = {name: float(share.removesuffix(" %")) for name, share in map(str.splitlines, rows)}
+        for name, share in zip(names, result.leaf_probabilities[:, y, x], strict=True):
+            assert shown[name] == pytest.approx(100 * share, abs=1.5)
+        assert shown["uncertainty"] == pytest.approx(100 * result.uncertainty[y, x], abs=1.5)
 
 
 def test_layers_are_switched_and_faded(opened):
