@@ -107,6 +107,7 @@ def test_every_stage_runs_for_every_expert_of_the_tree(workspace):
     stages = ran((workspace / "log").read_text())
     assert set(stages) == {
         *("render_people", "pack_samples", "class_frequencies", "find_grayscale", "sample_sheet"),
+        "train_common",
         *(f"train@{name}" for name in EXPERTS),
         *("build_segmenter", "evaluate_segmenter", "render", "report"),
     }
