@@ -28,7 +28,7 @@ SECTION = {"root": {"background": 0, "thing": {"top": {"cap": 1, "stem_a": 2}, "
 TREE = ClassTree(SECTION)
 PARAMS = f"""
 tree: {SECTION}
-data: {{folder: data, longest_side: 48, near_gray_chroma: 12}}
+data: {{folder: data, longest_side: 48, near_gray_chroma: 12, description: drawings, licence: none}}
 render_people: {{seed: 0, train: 2, val: 1, size: 32}}
 final:
   mode: hard
