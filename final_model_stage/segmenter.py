@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field, StrictBool
-from pydantic_core import from_json
 from torch import Tensor
 
 from final_model_stage.decisions import (
@@ -26,12 +24,11 @@ from final_model_stage.decisions import (
     resize,
 )
 from final_model_stage.expert_file import read_expert, write_expert
-from preprocessing_stage.class_tree import BACKGROUND, ClassTree, tree_problems
-from preprocessing_stage.params import Section, validate
+from final_model_stage.settings import Settings, read_settings
+from preprocessing_stage.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.shrink import shrink
 from preprocessing_stage.whole_files import write_json
 from train_stage.model import Expert
-from train_stage.params import ModelParams
 from train_stage.precision import Precision, pick_precision
 from train_stage.regions import (
     box_area,
@@ -47,59 +44,6 @@ from train_stage.regions import (
 BATCH = 16
 SECOND_LOOK_SHARE = 0.7
 """Of the image's area: a box around the foreground that is larger gets no second look."""
-MOST_SETTINGS = 2**20
-
-
-class ExpertSettings(Section):
-    """How an expert is fed, beside what it is made of."""
-
-    input_size: Annotated[int, Field(ge=1, le=2048)]
-    box_margin: Annotated[float, Field(ge=0, le=1)]
-    model: ModelParams
-
-
-class Settings(Section):
-    """What `segmenter.json` holds."""
-
-    tree: dict[str, Any]
-    longest_side: Annotated[int, Field(ge=1, le=2048)]
-    """Pixels; larger images are scaled down to it first, as training samples were."""
-    mode: Literal["hard", "product"]
-    second_look: StrictBool = False
-    """Whether the root expert looks again, at the box around the foreground that it found."""
-    mirror: StrictBool = False
-    """Whether the experts also see each image mirrored; what they say is averaged."""
-    passes: Annotated[int, Field(ge=1, le=1000)]
-    seed: Annotated[int, Field(ge=0, lt=2**63)]
-    experts: dict[str, ExpertSettings]
-    sha256: dict[str, str] = Field(default_factory=dict)
-    """Of each expert's file of weights; a folder of an earlier version has none."""
-
-
-def read_settings(path: Path) -> Settings:
-    """`segmenter.json`, of whatever origin. Raises OSError, or ValueError with all problems."""
-    if path.stat().st_size > MOST_SETTINGS:
-        raise ValueError(f"{path}: has more than {MOST_SETTINGS} bytes, is no segmenter.json")
-    try:
-        values = from_json(path.read_bytes(), allow_inf_nan=False)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    settings, problems = validate(Settings, values)
-    if settings is not None:
-        problems = tree_problems(settings.tree)
-        names = [] if problems else ClassTree(settings.tree).experts
-        problems += [
-            f"experts.{name}: is missing" for name in names if name not in settings.experts
-        ]
-        problems += [
-            f"experts.{name}.input_size: {expert.input_size} is no multiple of the model's "
-            f"stride {expert.model.stride}"
-            for name, expert in settings.experts.items()
-            if expert.input_size % expert.model.stride
-        ]
-    if settings is None or problems:
-        raise ValueError("\n  ".join([f"{path}:", *problems]))
-    return settings
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from final_model_stage import predict  # noqa: E402
-from final_model_stage.segmenter import ExpertSettings, Segmenter, Settings  # noqa: E402
+from final_model_stage.segmenter import Segmenter  # noqa: E402
+from final_model_stage.settings import ExpertSettings, Settings  # noqa: E402
 from preprocessing_stage.class_tree import ClassTree  # noqa: E402
 from train_stage.model import Expert  # noqa: E402
 from train_stage.params import ModelParams  # noqa: E402

@@ -17,7 +17,8 @@ from PIL import Image
 
 from final_model_stage import evaluate_segmenter, render, valid_segmentation
 from final_model_stage.pictures import Row, overlay, panel_figure, save
-from final_model_stage.segmenter import ExpertSettings, Segmenter, Settings
+from final_model_stage.segmenter import Segmenter
+from final_model_stage.settings import ExpertSettings, Settings
 from preprocessing_stage.class_tree import ClassTree
 from preprocessing_stage.dataset_folder import DatasetFolder, read_image, write_labels
 from preprocessing_stage.palette import class_colours, level_palette, palette

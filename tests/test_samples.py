@@ -128,7 +128,7 @@ def test_no_sample_with_the_region_is_an_error(tmp_path: Path) -> None:
 def loaders(**changes: Any) -> Loaders:
     fabric = Fabric(accelerator="cpu", devices=1)
     machine = MachineParams(devices=1, loader_workers=0)
-    return make_loaders("person", TREE, expert_params(**changes), machine, fabric)
+    return make_loaders("person", "person", TREE, expert_params(**changes), machine, fabric)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from torch import nn
 from final_model_stage import segmenter as segmenter_module
 from final_model_stage.decisions import hard_decision, leaf_probabilities, product_decision
 from final_model_stage.evaluate import evaluate, true_conditionals
-from final_model_stage.segmenter import ExpertSettings, Segmenter, Settings
+from final_model_stage.segmenter import Segmenter
+from final_model_stage.settings import ExpertSettings, Settings
 from preprocessing_stage.check_dataset import Pair
 from preprocessing_stage.class_tree import ClassTree
 from train_stage.model import Expert

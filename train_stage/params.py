@@ -158,6 +158,11 @@ class MachineParams(Section):
     """Processes that prepare samples; 0 = the training process itself, best without a GPU."""
 
 
+def section_of(name: str) -> str:
+    """Where in the params a network's own keys stand: `common`, or `experts.<name>`."""
+    return name if name == COMMON else f"experts.{name}"
+
+
 class TrainParams(Section):
     common: ExpertParams
     """Of the network that all experts with `start_from: common` start from."""
@@ -213,14 +218,14 @@ def train_problems(sections: Mapping[str, Any]) -> tuple[TrainParams | None, lis
         problems.extend(p for p in found if p.removeprefix(section) not in inherited)
         return params
 
-    start = merged("common", common)
+    start = merged(section_of(COMMON), common)
     if start and start.start_from == COMMON:
         problems.append("common.start_from: common cannot start from itself, set it to null")
     experts = {}
     for name, overrides in own.items():
         overrides = {} if overrides is None else overrides
         if isinstance(overrides, Mapping):
-            experts[name] = merged(f"experts.{name}", overrides)
+            experts[name] = merged(section_of(name), overrides)
         else:
             problems.append(f"experts.{name}: needs keys and values, got {overrides!r}")
     if problems:

@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import nn
 
-from train_stage.params import COMMON
+from train_stage.params import COMMON, section_of
 
 COMMON_FILE = Path("models/common.safetensors")
 
@@ -20,8 +20,7 @@ def start_file(source: str, expert: str) -> Path:
     path = COMMON_FILE if source == COMMON else Path(source)
     path = path / f"{expert}.safetensors" if path.is_dir() else path
     if not path.is_file():
-        key = COMMON if expert == COMMON else f"experts.{expert}"
-        raise FileNotFoundError(f"{key}.start_from: there is no {path}")
+        raise FileNotFoundError(f"{section_of(expert)}.start_from: there is no {path}")
     return path
 
 

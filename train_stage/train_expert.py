@@ -26,7 +26,7 @@ from preprocessing_stage.whole_files import replacing, write_json
 from train_stage.checkpoint import Checkpoint, fingerprint, remove_recorded
 from train_stage.confusion import iou
 from train_stage.losses import class_weights
-from train_stage.params import ExpertParams, MachineParams, load_params
+from train_stage.params import ExpertParams, MachineParams, load_params, section_of
 from train_stage.precision import pick_precision
 from train_stage.record import Record
 from train_stage.samples import Batch, EpochBatches, ExpertSamples, collate
@@ -47,7 +47,12 @@ def phases(params: ExpertParams) -> list[Phase]:
 
 
 def make_loaders(
-    expert: str, tree: ClassTree, params: ExpertParams, machine: MachineParams, fabric: Fabric
+    name: str,
+    expert: str,
+    tree: ClassTree,
+    params: ExpertParams,
+    machine: MachineParams,
+    fabric: Fabric,
 ) -> Loaders:
     """Batches of both splits for this process, and the class weights."""
     gray = read_gray()
@@ -67,7 +72,7 @@ def make_loaders(
     batches = EpochBatches(len(train), params.batch_size, seed=params.seed, **share)
     if batches.batch_size % fabric.world_size:
         raise SystemExit(
-            f"experts.{expert}.batch_size: {batches.batch_size} is no multiple of the "
+            f"{section_of(name)}.batch_size: {batches.batch_size} is no multiple of the "
             f"{fabric.world_size} processes; each takes an equal share of every batch, and there "
             f"are {len(train)} samples"
         )
@@ -205,7 +210,7 @@ def run(
     )
     with checkpoint.locked() if fabric.is_global_zero else nullcontext():
         try:
-            loaders = make_loaders(expert, tree, params, machine, fabric)
+            loaders = make_loaders(name, expert, tree, params, machine, fabric)
             children = [child.name for child in tree[expert].children]
             weights, record = train(name, children, params, loaders, fabric, checkpoint)
             if fabric.is_global_zero:
