@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from train_fixtures import TIMM, expert_params
 
 from train_stage.encoder_weights import load_encoder_weights
@@ -175,3 +177,37 @@ def test_layer_norms_gradients_survive_bf16_on_large_feature_maps():
         gradients.append((norm.weight.grad, norm.bias.grad))
     for exact, rounded in zip(*gradients, strict=True):
         assert (rounded - exact).norm() < 0.02 * exact.norm()
+
+
+class ConvolutionGradients(TorchDispatchMode):
+    """Lists (depthwise, dtype) of every convolution's backward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[bool, torch.dtype]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket is torch.ops.aten.convolution_backward:
+            self.seen.append((args[9] > 1, args[0].dtype))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU bf16 is fast everywhere")
+def test_depthwise_convolutions_alone_are_trained_in_fp32() -> None:
+    expert, gradients = build(**TIMM), ConvolutionGradients()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = expert(*inputs()).square().mean()
+    with gradients:
+        loss.backward()
+    assert set(gradients.seen) == {(True, torch.float32), (False, torch.bfloat16)}
+
+
+def test_depthwise_convolutions_of_a_copy_use_its_own_weights() -> None:
+    expert = build(**TIMM).eval()
+    copied = deepcopy(expert)
+    with torch.no_grad():
+        for weight in expert.encoder.parameters():
+            weight.zero_()
+    image, region = inputs()
+    assert not torch.equal(expert(image, region), copied(image, region))
+    assert torch.equal(build(**TIMM).eval()(image, region), copied(image, region))

@@ -7,6 +7,7 @@ start, since below the root most of the input is zero.
 from __future__ import annotations
 
 from itertools import pairwise
+from types import MethodType
 from typing import Any
 
 import timm
@@ -103,12 +104,24 @@ class TimmEncoder(nn.Module):
     def __init__(self, params: ModelParams) -> None:
         super().__init__()
         self.net = timm.create_model(params.encoder, features_only=True)
+        for module in self.net.modules():
+            if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
+                module.forward = MethodType(depthwise_forward, module)
         self.channels: list[int] = self.net.feature_info.channels()
         self.dropout = nn.Dropout2d(params.dropout)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, 3, S, S) -> per scale (B, channels[scale], S / stride, S / stride)."""
         return [self.dropout(features) for features in self.net(x)]
+
+
+def depthwise_forward(self: nn.Conv2d, x: Tensor) -> Tensor:
+    """What `self` does, in fp32 while training on a CPU: the backward pass of a depthwise
+    convolution is 4 to 16 times as slow in bf16 there (torch 2.14.1)."""
+    if not torch.is_grad_enabled() or x.device.type != "cpu":
+        return type(self).forward(self, x)
+    with torch.autocast("cpu", enabled=False):
+        return type(self).forward(self, x.float()).to(x.dtype)
 
 
 class Decoder(nn.Module):
