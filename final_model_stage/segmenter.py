@@ -20,6 +20,7 @@ from final_model_stage.decisions import (
     Conditionals,
     hard_decision,
     leaf_probabilities,
+    likeliest,
     product_decision,
     resize,
 )
@@ -181,7 +182,7 @@ class Segmenter:
                 undecided = torch.full((len(children), *region.shape), 1 / len(children))
                 split = known[i].get(name, predicted.get(i, undecided))
                 found[i][name] = torch.where(region, split, undecided)
-                claimed = split.argmax(0)
+                claimed = likeliest(split)
                 for k, child in enumerate(children):
                     regions[i][child.name] = region & (claimed == k)
         return found
@@ -200,7 +201,7 @@ class Segmenter:
         margin = self.settings.experts[root.name].box_margin
         closer: dict[int, Tensor] = {}
         for i, answer in enumerate(answers):
-            foreground = answer.argmax(0) != background.index(True)
+            foreground = likeliest(answer) != background.index(True)
             if foreground.any():
                 box = clip_box(region_box(foreground, margin), *foreground.shape)
                 if box_area(box) < SECOND_LOOK_SHARE * foreground.numel():
