@@ -94,6 +94,20 @@ def test_layer_norm_is_over_the_channels_of_each_pixel() -> None:
         torch.testing.assert_close(norm(x)[..., row, column], expected)
 
 
+def test_every_block_ends_in_batch_norm_where_params_say_so() -> None:
+    blocks = [module for module in build(norm="batch").modules() if isinstance(module, Block)]
+    assert blocks and all(isinstance(block.norm, nn.BatchNorm2d) for block in blocks)
+
+
+def test_features_of_a_timm_encoder_are_normalised() -> None:
+    encoder = build(dropout=0, **TIMM).encoder
+    for features in encoder(inputs()[0]):
+        mean, deviation = features.mean((0, 2, 3)), features.std((0, 2, 3), correction=0)
+        torch.testing.assert_close(mean, torch.zeros_like(mean), atol=1e-4, rtol=0)
+        assert (deviation < 1.01).all()
+        assert deviation.median() > 0.9
+
+
 def test_every_block_ends_in_layer_norm() -> None:
     model = build(depth=3).eval()
     normed: dict[Block, Tensor] = {}

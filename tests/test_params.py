@@ -140,7 +140,7 @@ REFUSED = {
     "train.model.depth": [1, 8],
     "train.model.stem_stride": [0, 3, "2", True],
     "train.model.initial_pool": [0, 3],
-    "train.model.norm": ["batch"],
+    "train.model.norm": ["group"],
     "train.model.dropout": [-0.1, 1.0],
     "train.loss.dice_weight": [-0.1, float("inf"), float("nan")],
     "train.loss.class_weight_damping": [-0.1, 1.1],
@@ -155,6 +155,7 @@ REFUSED = {
     "train.epochs": [0, "many"],
     "train.learning_rate": [0, "fast"],
     "train.decoder_epochs": [-1, False],
+    "train.encoder_learning_rate": [0],
     "train.decoder_learning_rate": [0],
     "train.weight_decay": [-0.1],
     "train.gradient_clip": [0],
@@ -253,10 +254,6 @@ def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params
         (
             {"train.model.base_channels": 24},
             "train.model: base_channels 24 is more than max_channels 16",
-        ),
-        (
-            {"train.model.norm": "group", "train.model.max_channels": 20},
-            "train.model: norm group needs multiples of 8, base_channels is 8, max_channels 20",
         ),
     ],
 )

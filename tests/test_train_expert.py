@@ -456,6 +456,20 @@ def test_the_second_phase_changes_the_decoder_only(tmp_path: Path, model: dict[s
     assert all(torch.equal(decoder["module." + name], final[name]) for name in final)
 
 
+def test_the_encoder_has_a_learning_rate_of_its_own(tmp_path: Path) -> None:
+    weights = []
+    for epochs in (1, 3):
+        folder = tmp_path / str(epochs)
+        folder.mkdir()
+        rates = {"encoder_learning_rate": 1e-30, "weight_decay": 0}
+        write_project(folder, epochs=epochs, decoder_epochs=0, **rates)
+        train(folder)
+        weights.append(load_file(folder / WEIGHTS))
+    first, more = weights
+    changed = {name for name in more if not torch.allclose(first[name], more[name], atol=1e-20)}
+    assert {name.partition(".")[0] for name in changed} == {"decoder", "head"}
+
+
 def test_an_inner_expert_learns_its_two_parts(tmp_path: Path) -> None:
     """The colours tell them apart, so a few steps more than by chance suffice."""
     write_project(tmp_path, epochs=12, learning_rate=0.01, ema_decay=0.5)

@@ -1,6 +1,6 @@
 """The expert: a UNet that splits one region of an image into its children.
 
-Layer norm at the output of every block, dropout in the encoder, an optional max-pool at the
+Layer or batch norm at the output of every block, dropout in the encoder, an optional max-pool at the
 start, since below the root most of the input is zero.
 """
 
@@ -108,11 +108,15 @@ class TimmEncoder(nn.Module):
             if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
                 module.forward = MethodType(depthwise_forward, module)
         self.channels: list[int] = self.net.feature_info.channels()
+        # A pretrained network's outputs are up to ten times as large as what a new decoder is made
+        # for; unnormalised, it learns several times as slowly.
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for channels in self.channels)
         self.dropout = nn.Dropout2d(params.dropout)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, 3, S, S) -> per scale (B, channels[scale], S / stride, S / stride)."""
-        return [self.dropout(features) for features in self.net(x)]
+        scales = zip(self.norms, self.net(x), strict=True)
+        return [self.dropout(norm(features)) for norm, features in scales]
 
 
 def depthwise_forward(self: nn.Conv2d, x: Tensor) -> Tensor:
@@ -154,7 +158,7 @@ class Block(nn.Module):
         self.first = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.second = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
-        self.norm = LayerNorm2d(outputs) if norm == "layer" else nn.GroupNorm(8, outputs)
+        self.norm = LayerNorm2d(outputs) if norm == "layer" else nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, h, w) -> (B, outputs, h, w)."""

@@ -44,7 +44,7 @@ class ModelParams(Section):
     """Stride of the first convolution."""
     initial_pool: Literal[1, 2, 4]
     """Max-pooling after the first convolution, 1 = none."""
-    norm: Literal["layer", "group"]
+    norm: Literal["layer", "batch"]
     """layer: over the channels of each pixel. group: over space and 8 groups of channels."""
     dropout: Annotated[float, Field(ge=0, lt=1)]
     """Share of the encoder's channels that are dropped in training."""
@@ -64,10 +64,6 @@ class ModelParams(Section):
         base, largest = self.base_channels, self.max_channels
         if base > largest:
             raise ValueError(f"base_channels {base} is more than max_channels {largest}")
-        if self.norm == "group" and (base % 8 or largest % 8):
-            raise ValueError(
-                f"norm group needs multiples of 8, base_channels is {base}, max_channels {largest}"
-            )
         return self
 
     @property
@@ -120,6 +116,8 @@ class ExpertParams(Section):
     """Passes over the samples that contain the region."""
     learning_rate: float = Field(gt=0)
     """Peak of the one-cycle schedule."""
+    encoder_learning_rate: float = Field(gt=0)
+    """The same for the encoder."""
     decoder_epochs: int = Field(ge=0)
     """Second phase: the decoder alone, encoder frozen with its dropout on."""
     decoder_learning_rate: float = Field(gt=0)

@@ -40,8 +40,8 @@ RESULTS = Path("results/experts")
 def phases(params: ExpertParams) -> list[Phase]:
     """The phases that a training goes through, those without epochs left out."""
     both = [
-        Phase("whole", params.epochs, params.learning_rate, decoder_only=False),
-        Phase("decoder", params.decoder_epochs, params.decoder_learning_rate, decoder_only=True),
+        Phase("whole", params.epochs, params.learning_rate, params.encoder_learning_rate),
+        Phase("decoder", params.decoder_epochs, params.decoder_learning_rate, None),
     ]
     return [phase for phase in both if phase.epochs]
 

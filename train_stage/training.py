@@ -27,7 +27,8 @@ class Phase:
     name: str
     epochs: int
     learning_rate: float
-    decoder_only: bool
+    encoder_learning_rate: float | None
+    """None: the encoder is frozen."""
 
 
 @dataclass(frozen=True)
@@ -74,19 +75,21 @@ class Training:
     def start(self, phase: Phase) -> None:
         """Set up optimiser, schedule and weight average of a phase."""
         params = self.params
-        self.decoder_only = phase.decoder_only
-        self.model.encoder.requires_grad_(not phase.decoder_only)
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(
-            trained, phase.learning_rate, weight_decay=params.weight_decay, fused=True
-        )
+        encoder, encoder_rate = self.model.encoder, phase.encoder_learning_rate
+        encoder.requires_grad_(encoder_rate is not None)
+        decoder = [*self.model.decoder.parameters(), *self.model.head.parameters()]
+        groups = [{"params": decoder, "lr": phase.learning_rate}]
+        if encoder_rate is not None:
+            groups.append({"params": [*encoder.parameters()], "lr": encoder_rate})
+        optimizer = torch.optim.AdamW(groups, weight_decay=params.weight_decay, fused=True)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
-            phase.learning_rate,
+            [group["lr"] for group in groups],
             total_steps=phase.epochs * len(self.loaders.batches),
             pct_start=0.15,
             cycle_momentum=False,
         )
+        self.decoder_only = encoder_rate is None
         self.average = AveragedModel(self.model, multi_avg_fn=ema_update(params.ema_decay))
         self.parallel, self.optimizer = self.fabric.setup(self.model, optimizer)
 
