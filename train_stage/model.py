@@ -1,7 +1,7 @@
 """The expert: a UNet that splits one region of an image into its children.
 
-Layer or batch norm at the output of every block, dropout in the encoder, an optional max-pool at the
-start, since below the root most of the input is zero.
+Layer or batch norm at the output of every block, dropout in the encoder, an optional max-pool at
+the start, since below the root most of the input is zero.
 """
 
 from __future__ import annotations
