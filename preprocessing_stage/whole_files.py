@@ -58,10 +58,10 @@ def replace_folder(part: Path, path: Path) -> None:
 def held(lock: Path, task: str) -> Iterator[None]:
     """Hold the file `lock` for this process: one that outlived its `dvc repro` may still run.
 
-    Raises SystemExit that names the process which holds it. Its end, however sudden, frees it.
+    Raises SystemExit that names the process which holds it, or the file if it cannot be written.
+    The end of the process, however sudden, frees it.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a+") as file:
+    with _opened(lock) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -74,6 +74,14 @@ def held(lock: Path, task: str) -> Iterator[None]:
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
+
+
+def _opened(lock: Path) -> IO[str]:
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        return lock.open("a+")
+    except OSError as error:  # no permission, no space
+        raise SystemExit(str(error)) from error
 
 
 def _without_nan(value: Any) -> Any:

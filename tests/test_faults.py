@@ -1,4 +1,4 @@
-"""The short form of tests/faults: one kill of the pipeline, some thousand damaged pictures."""
+"""The short form of tests/faults: one kill, damaged pictures, a busy page."""
 
 from __future__ import annotations
 
@@ -33,3 +33,13 @@ def test_the_decoder_takes_or_refuses_whatever_comes():
     said = fuzz(3000, seed=2)
     assert said["a picture"] > 300
     assert said.total() == 3000
+
+
+def test_clients_that_ask_the_page_at_once_are_all_answered(tmp_path):
+    from faults.busy_page import keep_busy, serving
+
+    with serving(tmp_path) as (port, pid):
+        found = keep_busy(port, pid, clients=4, seconds=2)
+    assert found.wrong == []
+    assert set(found.answers) == {200}
+    assert found.answers.total() >= 4

@@ -211,12 +211,15 @@ def test_two_runs_give_the_same_bytes_whatever_the_loader_workers(
         assert (tmp_path / file).read_bytes() == (unbroken / file).read_bytes()
 
 
-def test_a_dead_loader_worker_ends_the_run_in_words(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["is killed by signal: Killed. ", "exited unexpectedly"])
+def test_a_dead_loader_worker_ends_the_run_in_words(tmp_path: Path, end: str) -> None:
     write_project(tmp_path)
-    dead = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+    dead = RuntimeError(f"DataLoader worker (pid 7) {end}")
+    words = end.rstrip(". ")
+    message = rf"^person: DataLoader worker \(pid 7\) {words}\. Run again, finished epochs stay"
     with (
         mock.patch.object(Training, "train_epoch", side_effect=dead),
-        pytest.raises(SystemExit, match=r"person: .* Run again, finished epochs stay"),
+        pytest.raises(SystemExit, match=message),
     ):
         train(tmp_path)
 

@@ -226,8 +226,8 @@ def run(
             if "DataLoader worker" not in str(error):
                 raise
             raise SystemExit(
-                f"{name}: {error} Run again, finished epochs stay; want of memory ends "
-                "workers, and machine.loader_workers may be smaller"
+                f"{name}: {str(error).rstrip('. ')}. Run again, finished epochs stay; want of "
+                "memory ends workers, and machine.loader_workers may be smaller"
             ) from error
 
 

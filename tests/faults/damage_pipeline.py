@@ -110,29 +110,17 @@ def damaged_checkpoint(change: Callable[[bytearray], bytes]) -> Fault:
     return fault
 
 
-def flipped(name: str) -> Fault:
-    def fault(folder: Path) -> str:
-        workspace.make(folder)
-        assert workspace.run(folder) == 0
-        file = folder / name
-        file.write_bytes(flip(bytearray(file.read_bytes())))
-        return ""
-
-    return fault
-
-
-def flipped_before_rerun(name: str) -> Fault:
-    """Bytes flipped in what the next stages read, while the results are asked for anew."""
+def flipped(name: str, again: str = "") -> Fault:
+    """A byte flipped in a finished workspace. again: results that are then asked for anew."""
 
     def fault(folder: Path) -> str:
-        workspace.make(folder)
-        assert workspace.run(folder) == 0
-        file = folder / name
-        with file.open("r+b") as stream:  # in place, as a disk does it
+        shutil.copytree(folder.parent / UNBROKEN, folder, symlinks=True)
+        with (folder / name).open("r+b") as stream:  # in place, as a disk does it
             data = flip(bytearray(stream.read()))
             stream.seek(0)
             stream.write(data)
-        shutil.rmtree(folder / "results/final")
+        if again:
+            shutil.rmtree(folder / again)
         return ""
 
     return fault
@@ -142,6 +130,8 @@ def flip(data: bytearray) -> bytes:
     data[len(data) // 2] ^= 0x10
     return bytes(data)
 
+
+UNBROKEN = "unbroken"
 
 DISKS = (2, 3, 4, 5)
 """Megabytes: full while rendering, packing, training, at the end; an unbroken run takes 6."""
@@ -159,7 +149,7 @@ FAULTS: dict[str, Fault] = {
     "checkpoint truncated": damaged_checkpoint(lambda data: bytes(data[:-1000])),
     "checkpoint byte flipped": damaged_checkpoint(flip),
     **{
-        f"byte flipped in {name}": flipped_before_rerun(name)
+        f"byte flipped in {name}": flipped(name, again="results/final")
         for name in (
             "data/packed/train.images.bin",
             "data/packed/samples.csv",
@@ -183,9 +173,9 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         top = Path(temporary).resolve()
-        if workspace.run(workspace.make(top / "unbroken")):
-            sys.exit(workspace.log(top / "unbroken"))
-        expected = workspace.contents(top / "unbroken")
+        if workspace.run(workspace.make(top / UNBROKEN)):
+            sys.exit(workspace.log(top / UNBROKEN))
+        expected = workspace.contents(top / UNBROKEN)
         for number, name in enumerate(arguments.names or FAULTS):
             folder = top / str(number)
             try:

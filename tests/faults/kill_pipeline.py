@@ -6,6 +6,7 @@ Each moment has a fresh workspace. ./pipeline.sh is started, gets a signal in a 
 after a random share of the time that this stage takes, and is started again at once, while what
 the signal left over may still run. A line a moment: what was hit, what the second run said, how it
 ended. Exits with 1 if it ended otherwise than with the results of the unbroken run, byte for byte.
+A run that is broken off at moment 12 goes on with `--first 12 --moments 18` and the same table.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -107,28 +109,33 @@ def main() -> None:
     parser.add_argument("--moments", type=int, default=30)
     parser.add_argument("--first", type=int, default=0, help="number of the first moment")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="CSV with a line a moment")
+    parser.add_argument("--out", type=Path, help="CSV that gets a line a moment")
     arguments = parser.parse_args()
     # A program that a shell started with `&` ignores SIGINT, and so would the pipeline below it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    moments = []
-    with tempfile.TemporaryDirectory() as temporary:
+    failed = False
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        arguments.out.open("a", newline="") if arguments.out else nullcontext() as table,
+    ):
         top = Path(temporary).resolve()
         lasts, expected = time_stages(workspace.make(top / "unbroken"))
         print(f"unbroken: {sum(lasts):.0f} s, {len(expected)} files", flush=True)
         for number in range(arguments.first, arguments.first + arguments.moments):
             chance = random.Random(f"{arguments.seed} {number}")
             moment = kill_once(top / str(number), number, chance, lasts, expected)
-            moments.append(moment)
             print(*asdict(moment).values(), sep=" | ", flush=True)
-            if not moment.outcome.startswith("FAILED"):
+            if table:
+                rows = csv.DictWriter(table, [f.name for f in fields(Moment)], lineterminator="\n")
+                if not table.tell():
+                    rows.writeheader()
+                rows.writerow(asdict(moment))
+                table.flush()
+            if moment.outcome.startswith("FAILED"):
+                failed = True
+            else:
                 shutil.rmtree(top / str(number))
-        if arguments.out:
-            with arguments.out.open("w", newline="") as file:
-                rows = csv.writer(file, lineterminator="\n")
-                rows.writerow([field.name for field in fields(Moment)])
-                rows.writerows(asdict(moment).values() for moment in moments)
-    sys.exit(any(moment.outcome.startswith("FAILED") for moment in moments))
+    sys.exit(failed)
 
 
 if __name__ == "__main__":
