@@ -71,8 +71,7 @@ def together(workspace: Path, experts: list[str], epochs: int) -> float:
 
 def one_after_another(workspace: Path, experts: list[str], epochs: int) -> float:
     return sum(
-        run_child(workspace, "training", *_options(expert, epochs)).seconds
-        for expert in experts
+        run_child(workspace, "training", *_options(expert, epochs)).seconds for expert in experts
     )
 
 
