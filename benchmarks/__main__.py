@@ -46,14 +46,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     matplotlib.use("Agg")
     results: dict[str, Result] = {}
     machine = this_machine()
+    params, segmenter = arguments.params.absolute(), arguments.segmenter.absolute()
     with tempfile.TemporaryDirectory(prefix="benchmarks_") as folder:
         scale = TINY if arguments.tiny else Scale()
         people = (
             DatasetFolder(arguments.data.absolute())
             if arguments.data
-            else render(Path(folder, "people"), arguments.params, scale.rendered)
+            else render(Path(folder, "people"), params, scale.rendered)
         )
-        setup = Setup(people, arguments.params, arguments.segmenter, Path(folder), scale)
+        setup = Setup(people, params, segmenter, Path(folder), scale)
         for name in names:
             start = time.perf_counter()
             results[name] = BENCHMARKS[name](setup)

@@ -73,7 +73,7 @@ def measure(setup: Setup) -> Growth:
         people = copies(setup.people, folder / "data", setup.tree, counts)
         workspace = make_workspace(folder / "workspace", people, setup.params)
         for step, some in found.items():
-            options = ("--segmenter", str(setup.segmenter.absolute()))
+            options = ("--segmenter", str(setup.segmenter))
             some.append((seen[step], run_child(workspace, step, *options)))
     return Growth([line(step, some) for step, some in found.items()])
 

@@ -85,7 +85,7 @@ def on_ray(paths: list[Path], setup: Setup, out: Path, workers: int) -> tuple[fl
     tree = Segmenter.load(setup.segmenter).tree
     files = PredictionFiles(out, tree, Wanted())
     jobs = [Job(path, path.stem) for path in paths]
-    load = Load(setup.segmenter.absolute(), marks)
+    load = Load(setup.segmenter, marks)
     start = time.time()
     entries = list(predict_on_ray(jobs, load, files, MOST_PIXELS, workers))
     end = time.time()
