@@ -96,6 +96,8 @@ def check_python(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(f'"{word}"' in text for word in arguments if word.startswith("--")), arguments
         return
     module = importlib.import_module(arguments[1])
+    if hasattr(module, "__path__"):
+        module = importlib.import_module(f"{arguments[1]}.__main__")
     assert module.__file__
     if "ArgumentParser" not in Path(module.__file__).read_text():
         assert arguments[2:] == [] and callable(module.main), arguments

@@ -1,0 +1,266 @@
+"""What minutes of training buy: mIoU of the leaves by the chain and by one Unet as large.
+
+    python -m benchmarks.accuracy_per_minute --out DIR [--minutes M]
+
+Trains the networks of params.yaml completely with a quarter, a half and all of their epochs (or as
+many as M minutes take), and the peer for as many minutes each time. The common network, which all
+experts start from, counts by itself too. Validation on whole images is not in the minutes. Writes
+DIR/accuracy_per_minute.json and .svg. Takes four times the longest training, or less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import chdir
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from benchmarks.flat_rival import flat_segmenter
+from benchmarks.machine import this_machine
+from benchmarks.peer import AS_THE_CHAIN, ENCODER, Photographs, loader, parameters, step, unet
+from benchmarks.setup import ROOT, make_workspace, preprocess
+from final_model_stage import build_segmenter
+from final_model_stage.evaluate import evaluate
+from final_model_stage.metrics import dataset_miou
+from final_model_stage.segmenter import Segmenter
+from preprocessing_stage.check_dataset import read_pairs
+from preprocessing_stage.class_tree import ClassTree
+from preprocessing_stage.dataset_folder import RENDERED_PEOPLE, DatasetFolder
+from preprocessing_stage.palette import palette
+from preprocessing_stage.params import load_params as load_preprocessing_params
+from preprocessing_stage.render_people import render_people
+from preprocessing_stage.whole_files import replacing, write_json
+from train_stage import train_common
+from train_stage.confusion import confusion_matrix
+from train_stage.encoder_weights import load_encoder_weights
+from train_stage.model import MEAN, STD
+from train_stage.params import ExpertParams, load_params
+from train_stage.start_from import COMMON_FILE
+from train_stage.train_expert import MODELS, run
+
+FIRST_SHARE = 0.25
+"""Of the epochs of params.yaml, in the first training."""
+LOOKS = 8
+"""Evaluations of the peer on its way through the longest training."""
+
+
+@dataclass(frozen=True)
+class Point:
+    network: str
+    """chain, common or peer."""
+    minutes: float
+    miou: float
+    """Data set protocol, deepest level, validation split at the images' own size."""
+    finished: bool
+    """Whether a training ended here, its learning rate at 0."""
+
+
+def train_chain(workspace: Path, data: DatasetFolder, params: Path, share: float) -> list[Point]:
+    """Common network and chain after complete trainings with a share of the epochs."""
+    make_workspace(workspace, data, params, shorter(params, share))
+    shutil.rmtree(workspace / ".checkpoints", ignore_errors=True)
+    tree = load_preprocessing_params(params).class_tree
+    with chdir(workspace):
+        train = load_params()
+        start = time.perf_counter()
+        train_common.main()
+        common = time.perf_counter() - start
+        for name in tree.experts:
+            weights = MODELS / f"{name}.safetensors"
+            run(name, name, tree, train.experts[name], train.machine, weights)
+        whole = time.perf_counter() - start
+        build_segmenter.main()
+        flat, chain = flat_segmenter(COMMON_FILE), Segmenter.load(build_segmenter.OUT)
+        return [
+            Point("common", common / 60, deepest(evaluate(flat, data, "val").counts, tree), True),
+            Point("chain", whole / 60, deepest(evaluate(chain, data, "val").counts, tree), True),
+        ]
+
+
+def shorter(params: Path, share: float) -> dict[str, Any]:
+    """Changes of params that leave a share of all epochs, one at least."""
+    train = load_params(params)
+
+    def epochs(own: ExpertParams) -> dict[str, int]:
+        decoder = max(1, round(share * own.decoder_epochs)) if own.decoder_epochs else 0
+        return {"epochs": max(1, round(share * own.epochs)), "decoder_epochs": decoder}
+
+    experts = {name: epochs(own) for name, own in train.experts.items()}
+    return {"common": epochs(train.common), "experts": experts}
+
+
+def train_peer(
+    data: DatasetFolder, params: Path, minutes: float, looks: int
+) -> tuple[list[Point], int]:
+    """A Unet after `looks` equal parts of its minutes, and its number of parameters.
+
+    Encoder weights, input, batch and peak learning rate are those of the common network; fp32.
+    """
+    tree, common = load_preprocessing_params(params).class_tree, load_params(params).common
+    torch.manual_seed(common.seed)
+    network = unet(f"tu-{ENCODER}", len(tree.leaves), AS_THE_CHAIN)
+    if common.encoder_weights:
+        encoder: Any = network.encoder
+        load_encoder_weights(encoder.model, ENCODER, common.encoder_weights)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), common.learning_rate, weight_decay=common.weight_decay
+    )
+    ids = data.ids("train")
+    samples = Photographs(data, ids, tree.leaf_index_of_id(), common.input_size)
+    batches = endless(loader(samples, min(common.batch_size, len(ids))))
+    due = [minutes * (look + 1) / looks for look in range(looks)]
+    points: list[Point] = []
+    network.train()
+    start = time.perf_counter()
+    while len(points) < looks:
+        trained = (time.perf_counter() - start) / 60
+        if trained < due[len(points)]:
+            for group in optimizer.param_groups:
+                group["lr"] = common.learning_rate * one_cycle(trained / minutes)
+            step(network, optimizer, *next(batches))
+            continue
+        before = time.perf_counter()
+        counts = evaluate_peer(network, data, tree, common.input_size)
+        points.append(Point("peer", trained, deepest(counts, tree), len(points) + 1 == looks))
+        start += time.perf_counter() - before
+    return points, parameters(network)
+
+
+def endless(batches: DataLoader[Any]) -> Iterator[tuple[Tensor, Tensor]]:
+    while True:
+        yield from batches
+
+
+def one_cycle(share: float) -> float:
+    """Learning rate over its peak: up in the first 15 % of a training, then down in a cosine."""
+    if share < 0.15:
+        return 0.04 + 0.96 * share / 0.15
+    return 0.5 + 0.5 * math.cos(math.pi * min(1, (share - 0.15) / 0.85))
+
+
+@torch.inference_mode()
+def evaluate_peer(
+    network: nn.Module, data: DatasetFolder, tree: ClassTree, size: int
+) -> np.ndarray:
+    """Counts (images, leaves, leaves) as of `final_model_stage.evaluate`."""
+    network.eval()
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    index, counts = tree.leaf_index_of_id(), []
+    for pair in read_pairs(data, data.ids("val"), tree, lambda pair: pair):
+        if isinstance(pair, str):
+            raise ValueError(pair)
+        image = (torch.from_numpy(pair.image.copy()).permute(2, 0, 1).float() / 255 - mean) / std
+        small = F.interpolate(image[None], (size, size), mode="bilinear", antialias=True)
+        logits = F.interpolate(network(small), pair.labels.shape, mode="bilinear")
+        found = logits.argmax(1)[0].numpy()
+        counts.append(confusion_matrix(index[pair.labels], found, len(tree.leaves)))
+    network.train()
+    return np.stack(counts)
+
+
+def deepest(counts: np.ndarray, tree: ClassTree) -> float:
+    """mIoU of the deepest level, mIoU_2 of people."""
+    return dataset_miou(counts, tree)[f"mIoU_{tree.depth - 1}"]
+
+
+def measure(
+    folder: Path, data: DatasetFolder, params: Path, minutes: float | None
+) -> tuple[list[Point], int]:
+    """All points, and the peer's number of parameters.
+
+    minutes: of the longest training; None = all epochs of params.yaml.
+    """
+    workspace = make_workspace(folder / "workspace", data, params)
+    preprocess(workspace)
+    points = train_chain(workspace, data, params, FIRST_SHARE)
+    first = points[-1].minutes
+    longest = 1.0 if minutes is None else FIRST_SHARE * minutes / first
+    for share in (longest / 2, longest):
+        if share > FIRST_SHARE:
+            points += train_chain(workspace, data, params, share)
+    lengths = [point.minutes for point in points if point.network == "chain"]
+    size = 0
+    for length in lengths:
+        found, size = train_peer(data, params, length, LOOKS if length == max(lengths) else 1)
+        points += found
+    return points, size
+
+
+def plot(points: list[Point], path: Path) -> None:
+    """Complete trainings as dots; what the peer reaches on its way as a dotted line."""
+    figure, axis = plt.subplots(figsize=(6, 3.8))
+    names = {
+        "chain": "chain of four experts",
+        "common": "its common network alone",
+        "peer": "smp Unet as large as the chain",
+    }
+    for colour, (network, name) in enumerate(names.items()):
+        some = [point for point in points if point.network == network and point.finished]
+        some.sort(key=lambda point: point.minutes)
+        x, y = [point.minutes for point in some], [point.miou for point in some]
+        axis.plot(x, y, "o-", color=f"C{colour}", label=name)
+    way = [point for point in points if point.network == "peer"][-LOOKS:]
+    x, y = [point.minutes for point in way], [point.miou for point in way]
+    axis.plot(x, y, ":", color="C2", lw=1, label="on its way")
+    axis.set(xlabel="minutes of training", ylabel="mIoU_2 on validation images")
+    axis.set_xlim(left=0)
+    axis.set_ylim(bottom=0)
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    with replacing(path, "wb") as file:
+        figure.savefig(file, format="svg")
+    plt.close(figure)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--out", type=Path, required=True, metavar="DIR")
+    add("--minutes", type=float, metavar="M", help="of the longest training; default: all epochs")
+    add("--data", type=Path, metavar="FOLDER", help="default: people rendered as params.yaml says")
+    add("--params", type=Path, default=ROOT / "params.yaml", metavar="FILE", help="of the networks")
+    arguments = parser.parse_args(argv)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    matplotlib.use("Agg")
+    out, params = arguments.out.absolute(), arguments.params.absolute()
+    with tempfile.TemporaryDirectory(prefix="benchmarks_") as folder:
+        data = DatasetFolder((arguments.data or ROOT / RENDERED_PEOPLE).absolute())
+        if not data.path.exists() and arguments.data is None:
+            own = load_preprocessing_params(params)
+            data = DatasetFolder(Path(folder, "people"))
+            render_people(own.render_people, palette(own.class_tree), data.path)
+        points, size = measure(Path(folder), data, params, arguments.minutes)
+    for point in points:
+        end = "" if point.finished else ", on its way"
+        print(f"{point.network}: {point.minutes:.1f} minutes, {point.miou:.3f}{end}")
+    out.mkdir(parents=True, exist_ok=True)
+    figures = {
+        "machine": asdict(this_machine()),
+        "peer_parameters": size,
+        "points": [asdict(point) for point in points],
+    }
+    write_json(out / "accuracy_per_minute.json", figures)
+    plot(points, out / "accuracy_per_minute.svg")
+
+
+if __name__ == "__main__":
+    main()

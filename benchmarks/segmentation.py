@@ -1,0 +1,129 @@
+"""Segmenting photographs: the whole chain against one Unet with a ResNet-34."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from benchmarks.peer import unet
+from benchmarks.rows import Row
+from benchmarks.setup import Setup, copies
+from benchmarks.timing import interleaved
+from final_model_stage.ahead import batches
+from final_model_stage.decode import MOST_PIXELS
+from final_model_stage.predict_pictures import Job, predict_pictures
+from final_model_stage.prediction_files import PredictionFiles, Wanted
+from final_model_stage.segmenter import Segmenter
+from preprocessing_stage.palette import palette
+from train_stage.model import MEAN, STD
+
+PEER_SIZE = 256
+PEER_BATCH = 8
+
+
+@dataclass(frozen=True)
+class SegmentationSpeed:
+    """Seconds of one image, images a second of a folder, from file to file."""
+
+    images: int
+    side: int
+    ours_latency: float
+    peer_latency: float
+    ours: float
+    peer_single: float
+    peer_batched: float
+
+    def rows(self) -> list[Row]:
+        size = f"{self.side} px"
+        single, batched = f"{PEER}, one by one", f"{PEER}, batches of {PEER_BATCH}"
+        return [
+            Row(f"one image, {size}", self.ours_latency, "s", PEER, self.peer_latency),
+            Row(f"folder, {size}", self.ours, "images/s", single, self.peer_single),
+            Row(f"folder, {size}", self.ours, "images/s", batched, self.peer_batched),
+        ]
+
+
+PEER = f"smp Unet ResNet-34, {PEER_SIZE} px, bf16"
+
+
+class Peer:
+    """The Unet as its users call it: resize, predict, resize back."""
+
+    def __init__(self, network: nn.Module, colours: np.ndarray) -> None:
+        """colours: palette (256, 3) uint8 of the PNGs."""
+        self.network, self.colours = network.eval(), colours
+        self.mean, self.std = (torch.tensor(x).view(3, 1, 1) for x in (MEAN, STD))
+
+    @torch.inference_mode()
+    def label(self, images: Sequence[Image.Image]) -> list[Image.Image]:
+        inputs = torch.stack([self._input(image) for image in images])
+        with torch.autocast("cpu", torch.bfloat16):
+            found = self.network(inputs).argmax(1).byte().numpy()
+        return [
+            Image.fromarray(labels).resize(image.size, Image.Resampling.NEAREST)
+            for labels, image in zip(found, images, strict=True)
+        ]
+
+    def segment(self, paths: Sequence[Path], out: Path, batch: int) -> None:
+        for some in batches(paths, batch):
+            images = [Image.open(path).convert("RGB") for path in some]
+            for path, labels in zip(some, self.label(images), strict=True):
+                labels.putpalette(self.colours.tobytes())
+                labels.save(out / f"{path.stem}.png")
+
+    def _input(self, image: Image.Image) -> Tensor:
+        small = np.asarray(image.resize((PEER_SIZE, PEER_SIZE), Image.Resampling.BILINEAR))
+        pixels = torch.from_numpy(small.copy()).permute(2, 0, 1).float() / 255
+        return (pixels - self.mean) / self.std
+
+
+def measure(setup: Setup) -> SegmentationSpeed:
+    scale, folder = setup.scale, setup.folder / "segmentation"
+    paths = photographs(setup, folder / "data")
+    segmenter = Segmenter.load(setup.segmenter)
+    network = unet("resnet34", len(segmenter.tree.leaves))
+    peer = Peer(network, palette(segmenter.tree))
+    for name in ("ours", "peer"):
+        (folder / name).mkdir()
+    pictures = [Image.open(path).convert("RGB") for path in paths[: scale.latencies]]
+    arrays = [np.asarray(picture) for picture in pictures]
+    tasks: dict[str, Callable[[], object]] = {
+        "peer_latency": lambda: [peer.label([picture]) for picture in pictures],
+        "ours_latency": lambda: [segmenter(array) for array in arrays],
+        "peer_single": partial(peer.segment, paths, folder / "peer", 1),
+        "ours": partial(segment, paths, segmenter, folder / "ours"),
+        "peer_batched": partial(peer.segment, paths, folder / "peer", PEER_BATCH),
+    }
+    seconds = interleaved(tasks, scale.repeats)
+    return SegmentationSpeed(
+        images=len(paths),
+        side=scale.photograph,
+        ours_latency=seconds["ours_latency"] / len(pictures),
+        peer_latency=seconds["peer_latency"] / len(pictures),
+        ours=len(paths) / seconds["ours"],
+        peer_single=len(paths) / seconds["peer_single"],
+        peer_batched=len(paths) / seconds["peer_batched"],
+    )
+
+
+def photographs(setup: Setup, out: Path) -> list[Path]:
+    """Files as large as photographs."""
+    counts = {"train": setup.scale.segmented - 1, "val": 1}
+    people = copies(setup.people, out, setup.tree, counts, setup.scale.photograph)
+    return sorted((people.path / "JPEGImages").iterdir())
+
+
+def segment(paths: Sequence[Path], segmenter: Segmenter, out: Path) -> None:
+    """What `python -m final_model_stage.predict` does with pictures."""
+    files = PredictionFiles(out, segmenter.tree, Wanted())
+    jobs = [Job(path, path.stem) for path in paths]
+    for entry in predict_pictures(jobs, segmenter, files, MOST_PIXELS):
+        if "error" in entry:
+            raise RuntimeError(str(entry))

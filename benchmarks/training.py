@@ -1,0 +1,149 @@
+"""Training one expert: images a second from packed samples to the optimiser's step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import chdir
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import repeat
+from typing import Any, cast
+
+import torch
+from lightning_fabric import Fabric
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from benchmarks.peer import AS_ONE_EXPERT, ENCODER, Photographs, loader, parameters, step, unet
+from benchmarks.rows import Row
+from benchmarks.setup import Setup, copies, make_workspace, preprocess
+from benchmarks.timing import interleaved
+from train_stage.losses import expert_loss
+from train_stage.params import load_params
+from train_stage.precision import pick_precision
+from train_stage.samples import Batch, Sample
+from train_stage.train_expert import make_loaders
+from train_stage.training import Phase, Training
+
+PRODUCTS = 4
+
+
+@dataclass(frozen=True)
+class TrainingSpeed:
+    """Images a second, parameters, and operations a second."""
+
+    input_size: int
+    batch_size: int
+    ours: float
+    peer: float
+    resident: float
+    """Ours on one batch that lies in memory."""
+    ours_parameters: int
+    peer_parameters: int
+    flop_of_image: float
+    """Forward and backward, as torch counts them."""
+    ours_flops: float
+    product_flops: float
+    """Of a large matrix product in bf16."""
+
+    def rows(self) -> list[Row]:
+        giga = 1e-9
+        size = f"{self.input_size} px, batch {self.batch_size}"
+        counts = f"{self.ours_parameters / 1e6:.2f} and {self.peer_parameters / 1e6:.2f} M weights"
+        flops, product = self.ours_flops * giga, self.product_flops * giga
+        return [
+            Row(f"{size}, {counts}", self.ours, "images/s", "smp Unet, fp32", self.peer, "> 1"),
+            Row(size, self.ours, "images/s", "batch in memory", self.resident, ">= 0.85"),
+            Row("operations", flops, "GFLOP/s", "bf16 matrix product", product),
+        ]
+
+
+class Resident:
+    """In place of a loader: the same batch again and again."""
+
+    def __init__(self, batch: Batch, count: int) -> None:
+        self.batch, self.count = batch, count
+
+    def __iter__(self) -> Iterator[Batch]:
+        return repeat(self.batch, self.count)
+
+
+def measure(setup: Setup) -> TrainingSpeed:
+    """The root expert, the largest share of all training; the peer has its classes and size."""
+    scale, tree, name = setup.scale, setup.tree, setup.tree.root.name
+    folder = setup.folder / "training"
+    counts = {"train": scale.trained, "val": 2}
+    people = copies(setup.people, folder / "data", tree, counts)
+    workspace = make_workspace(folder / "workspace", people, setup.params)
+    preprocess(workspace)
+    train = load_params(setup.params)
+    params = train.experts[name]
+    fabric = Fabric(accelerator="cpu", devices=1, precision=pick_precision(params.precision))
+    children = tree[name].children
+    with chdir(workspace):
+        loaders = make_loaders(name, name, tree, params, train.machine, fabric)
+    batches = len(loaders.batches)
+    batch = random_batch(loaders.batches.batch_size, params.input_size, len(children))
+    resident = replace(loaders, train=cast(DataLoader[Sample], Resident(batch, batches)))
+    phase = Phase("whole", scale.repeats + 1, params.learning_rate, decoder_only=False)
+    ours, memory = (Training(fabric, some, params, len(children)) for some in (loaders, resident))
+    for one in (ours, memory):
+        one.start(phase)
+
+    network = unet(f"tu-{ENCODER}", len(children), AS_ONE_EXPERT).train()
+    optimizer = torch.optim.AdamW(network.parameters(), params.learning_rate)
+    samples = Photographs(people, people.ids("train"), tree.child_of_id(name), params.input_size)
+    plain = loader(samples, loaders.batches.batch_size)
+
+    def peer_epoch() -> None:
+        for image, target in plain:
+            step(network, optimizer, image, target)
+
+    matrix = torch.ones(scale.product, scale.product, dtype=torch.bfloat16)
+
+    def products() -> None:
+        for _ in range(PRODUCTS):
+            matrix @ matrix
+
+    tasks: dict[str, Callable[[], object]] = {
+        "peer": peer_epoch,
+        "ours": partial(ours.train_epoch, 1, tqdm(disable=True)),
+        "resident": partial(memory.train_epoch, 1, tqdm(disable=True)),
+        "product": products,
+    }
+    seconds = interleaved(tasks, scale.repeats)
+    images = batches * loaders.batches.batch_size
+    flop = flop_of_step(memory, batch) / loaders.batches.batch_size
+    return TrainingSpeed(
+        input_size=params.input_size,
+        batch_size=loaders.batches.batch_size,
+        ours=images / seconds["ours"],
+        peer=images / seconds["peer"],
+        resident=images / seconds["resident"],
+        ours_parameters=parameters(ours.model),
+        peer_parameters=parameters(network),
+        flop_of_image=flop,
+        ours_flops=flop * images / seconds["ours"],
+        product_flops=PRODUCTS * 2 * scale.product**3 / seconds["product"],
+    )
+
+
+def random_batch(count: int, size: int, children: int) -> Batch:
+    draw = torch.Generator().manual_seed(0)
+    return Batch(
+        image=torch.rand(count, 3, size, size, generator=draw),
+        region=torch.ones(count, 1, size, size),
+        target=torch.randint(children, (count, size, size), generator=draw),
+    )
+
+
+def flop_of_step(training: Training, batch: Batch) -> int:
+    """Operations of forward and backward pass; a multiplication with its addition is two."""
+    counter: Any = FlopCounterMode(display=False)
+    with counter:
+        logits = training.parallel(batch.image, batch.region)
+        dice_weight = training.params.loss.dice_weight
+        training.fabric.backward(expert_loss(logits, batch.target, training.weights, dice_weight))
+    training.optimizer.zero_grad()
+    return int(counter.get_total_flops())
