@@ -72,7 +72,7 @@ def training(name: str, devices: int, epochs: int) -> Run:
     fabric.launch()
     loaders = make_loaders(name, name, tree, params, train.machine, fabric)
     run = Training(fabric, loaders, params, len(tree[name].children))
-    run.start(Phase("whole", epochs, params.learning_rate, decoder_only=False))
+    run.start(Phase("whole", epochs, params.learning_rate, params.encoder_learning_rate))
     if fabric.is_global_zero:
         _wait()
 

@@ -86,7 +86,7 @@ def measure(setup: Setup) -> TrainingSpeed:
     batches = len(loaders.batches)
     batch = random_batch(loaders.batches.batch_size, params.input_size, len(children))
     resident = replace(loaders, train=cast(DataLoader[Sample], Resident(batch, batches)))
-    phase = Phase("whole", scale.repeats + 1, params.learning_rate, decoder_only=False)
+    phase = Phase("whole", scale.repeats + 1, params.learning_rate, params.encoder_learning_rate)
     ours, memory = (Training(fabric, some, params, len(children)) for some in (loaders, resident))
     for one in (ours, memory):
         one.start(phase)
