@@ -225,7 +225,7 @@ def plot(points: list[Point], path: Path) -> None:
     axis.legend(frameon=False, fontsize=8)
     figure.tight_layout()
     with replacing(path, "wb") as file:
-        figure.savefig(file, format="svg")
+        figure.savefig(file, format="svg", metadata={"Date": None})
     plt.close(figure)
 
 

@@ -114,5 +114,5 @@ def plot(growth: Growth, path: Path) -> None:
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, "wb") as file:
-        figure.savefig(file, format=path.suffix[1:])
+        figure.savefig(file, format="svg", metadata={"Date": None})
     plt.close(figure)

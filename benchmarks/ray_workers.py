@@ -17,6 +17,9 @@ from final_model_stage.predict_pictures import Job
 from final_model_stage.prediction_files import PredictionFiles, Wanted
 from final_model_stage.segmenter import Segmenter
 
+LONGEST_START = 600
+"""Seconds that the workers may take to load; nothing is read before all of them have."""
+
 
 @dataclass(frozen=True)
 class RaySpeed:
@@ -56,7 +59,7 @@ def measure(setup: Setup) -> RaySpeed:
     import ray
 
     folder = setup.folder / "ray"
-    paths = photographs(setup, folder / "data")
+    paths = photographs(setup, folder / "data", setup.scale.spread)
     segmenter = Segmenter.load(setup.segmenter)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray would report home
     ray.init(
@@ -66,6 +69,7 @@ def measure(setup: Setup) -> RaySpeed:
         logging_level=logging.WARNING,
         runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
     )
+    ray.data.DataContext.get_current().wait_for_min_actors_s = LONGEST_START
     try:
         rates = {count: on_ray(paths, setup, folder / f"out_{count}", count) for count in (1, 2)}
     finally:

@@ -86,7 +86,7 @@ class Peer:
 
 def measure(setup: Setup) -> SegmentationSpeed:
     scale, folder = setup.scale, setup.folder / "segmentation"
-    paths = photographs(setup, folder / "data")
+    paths = photographs(setup, folder / "data", scale.segmented)
     segmenter = Segmenter.load(setup.segmenter)
     network = unet("resnet34", len(segmenter.tree.leaves))
     peer = Peer(network, palette(segmenter.tree))
@@ -113,9 +113,9 @@ def measure(setup: Setup) -> SegmentationSpeed:
     )
 
 
-def photographs(setup: Setup, out: Path) -> list[Path]:
+def photographs(setup: Setup, out: Path, count: int) -> list[Path]:
     """Files as large as photographs."""
-    counts = {"train": setup.scale.segmented - 1, "val": 1}
+    counts = {"train": count - 1, "val": 1}
     people = copies(setup.people, out, setup.tree, counts, setup.scale.photograph)
     return sorted((people.path / "JPEGImages").iterdir())
 

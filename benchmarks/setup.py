@@ -42,20 +42,21 @@ class Scale:
     """People that are rendered; more are copies under other ids."""
     photograph: int = 500
     """Longest side in pixels of what stands for photographs, as in Pascal VOC."""
-    preprocessed: int = 240
+    preprocessed: int = 120
     """Photographs of the first pass."""
-    trained: int = 240
+    trained: int = 160
     """Images of an epoch."""
     segmented: int = 48
     """Photographs of a folder to be segmented."""
     latencies: int = 8
     """Of them, those that are segmented one by one."""
+    spread: int = 64
+    """Photographs of a folder for Ray's workers, two batches of 16 for each of two."""
     product: int = 4096
     """Side of the matrices of the product that training is held against."""
     growth_base: int = 24
     growth_factors: tuple[int, ...] = (1, 4, 16)
     """Times the images of `growth_base`."""
-    side_by_side_epochs: int = 3
 
 
 TINY = Scale(
@@ -66,10 +67,10 @@ TINY = Scale(
     trained=8,
     segmented=3,
     latencies=1,
+    spread=3,
     product=128,
     growth_base=6,
     growth_factors=(1, 2),
-    side_by_side_epochs=1,
 )
 """Shows that everything runs; its figures mean nothing."""
 

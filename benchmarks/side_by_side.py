@@ -14,10 +14,10 @@ from benchmarks.setup import Setup, copies, make_workspace, preprocess
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Seconds for the epochs of both experts."""
+    """Seconds for an epoch of both experts."""
 
     experts: list[str]
-    epochs: int
+    images: int
     together: float
     """At the same time, one thread each."""
     one_after_another: float
@@ -44,7 +44,7 @@ def measure(setup: Setup) -> SideBySide:
     workspace = make_workspace(folder / "workspace", people, setup.params)
     preprocess(workspace)
     experts = list(setup.tree.experts[-2:])
-    ways: dict[str, Callable[[Path, list[str], int], float]] = {
+    ways: dict[str, Callable[[Path, list[str]], float]] = {
         "one_after_another": one_after_another,
         "together": together,
         "two_processes": two_processes,
@@ -52,16 +52,14 @@ def measure(setup: Setup) -> SideBySide:
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(min(2, scale.repeats)):
         for name, way in ways.items():
-            times[name].append(way(workspace, experts, scale.side_by_side_epochs))
+            times[name].append(way(workspace, experts))
     return SideBySide(
-        experts, scale.side_by_side_epochs, **{name: median(some) for name, some in times.items()}
+        experts, scale.trained, **{name: median(some) for name, some in times.items()}
     )
 
 
-def together(workspace: Path, experts: list[str], epochs: int) -> float:
-    children = [
-        Child(workspace, "training", *_options(expert, epochs), threads=1) for expert in experts
-    ]
+def together(workspace: Path, experts: list[str]) -> float:
+    children = [Child(workspace, "training", "--expert", expert, threads=1) for expert in experts]
     for child in children:
         child.ready()
     for child in children:
@@ -69,20 +67,12 @@ def together(workspace: Path, experts: list[str], epochs: int) -> float:
     return max(child.figures().seconds for child in children)
 
 
-def one_after_another(workspace: Path, experts: list[str], epochs: int) -> float:
-    return sum(
-        run_child(workspace, "training", *_options(expert, epochs)).seconds for expert in experts
-    )
+def one_after_another(workspace: Path, experts: list[str]) -> float:
+    return sum(run_child(workspace, "training", "--expert", expert).seconds for expert in experts)
 
 
-def two_processes(workspace: Path, experts: list[str], epochs: int) -> float:
+def two_processes(workspace: Path, experts: list[str]) -> float:
     return sum(
-        run_child(
-            workspace, "training", *_options(expert, epochs), "--devices", "2", threads=1
-        ).seconds
+        run_child(workspace, "training", "--expert", expert, "--devices", "2", threads=1).seconds
         for expert in experts
     )
-
-
-def _options(expert: str, epochs: int) -> tuple[str, ...]:
-    return "--expert", expert, "--epochs", str(epochs)

@@ -178,7 +178,7 @@ def test_ray(setup):
 
 
 def test_side_by_side(setup):
-    names = {"experts", "epochs", "together", "one_after_another", "two_processes"}
+    names = {"experts", "images", "together", "one_after_another", "two_processes"}
     result = side_by_side.measure(setup)
     check(result, names)
     assert result.experts == ["upper_body", "lower_body"]
