@@ -106,7 +106,7 @@ class TimmEncoder(nn.Module):
         self.net = timm.create_model(params.encoder, features_only=True)
         for module in self.net.modules():
             if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
-                module.forward = MethodType(depthwise_forward, module)
+                module.forward = MethodType(depthwise_forward, module)  # type: ignore[method-assign]
         self.channels: list[int] = self.net.feature_info.channels()
         # A pretrained network's outputs are up to ten times as large as what a new decoder is made
         # for; unnormalised, it learns several times as slowly.

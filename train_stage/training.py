@@ -78,13 +78,14 @@ class Training:
         encoder, encoder_rate = self.model.encoder, phase.encoder_learning_rate
         encoder.requires_grad_(encoder_rate is not None)
         decoder = [*self.model.decoder.parameters(), *self.model.head.parameters()]
-        groups = [{"params": decoder, "lr": phase.learning_rate}]
+        groups, rates = [{"params": decoder}], [phase.learning_rate]
         if encoder_rate is not None:
-            groups.append({"params": [*encoder.parameters()], "lr": encoder_rate})
+            groups.append({"params": [*encoder.parameters()]})
+            rates.append(encoder_rate)
         optimizer = torch.optim.AdamW(groups, weight_decay=params.weight_decay, fused=True)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
-            [group["lr"] for group in groups],
+            rates,
             total_steps=phase.epochs * len(self.loaders.batches),
             pct_start=0.15,
             cycle_momentum=False,
