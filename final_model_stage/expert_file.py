@@ -25,12 +25,12 @@ _HEADER = 100 * 2**20  # the most that the format allows
 def write_expert(expert: Expert, path: Path) -> str:
     """Write the weights in half precision; returns the SHA-256 of the file.
 
+    Statistics of batch norms stay in fp32: variances may be larger than half precision can hold.
     Raises ValueError for a weight that half precision cannot hold.
     """
-    weights = {
-        name: (tensor.half() if tensor.is_floating_point() else tensor).cpu().contiguous()
-        for name, tensor in expert.state_dict().items()
-    }
+    weights = expert.state_dict()
+    weights |= {name: weight.detach().half() for name, weight in expert.named_parameters()}
+    weights = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
     if large := [name for name, tensor in weights.items() if not tensor.isfinite().all()]:
         raise ValueError(f"{path}: {large[0]} has a weight beyond 65504 or none; train anew")
     data = save(weights)

@@ -229,8 +229,19 @@ def test_saved_and_loaded_it_says_the_same(tmp_path):
         *(f"{name}.safetensors" for name in TREES[1].experts),
     }
     for name, expert in chain.experts.items():
-        for key, tensor in expert.state_dict().items():
-            assert torch.equal(loaded.experts[name].state_dict()[key], tensor.half().float()), key
+        for key, weight in expert.named_parameters():
+            assert torch.equal(loaded.experts[name].state_dict()[key], weight.half().float()), key
+
+
+def test_variances_that_half_precision_cannot_hold_are_kept(tmp_path):
+    chain = make_segmenter(**{"norm": "batch"})
+    for name, buffer in chain.experts["upper"].named_buffers():
+        if name.endswith("running_var"):
+            buffer.fill_(1e5 + 1)
+    chain.save(tmp_path)
+    loaded = Segmenter.load(tmp_path, precision="32-true")
+    norm = loaded.experts["upper"].decoder.blocks[0].norm
+    assert torch.equal(norm.running_var, torch.full_like(norm.running_var, 1e5 + 1))
 
 
 def test_a_weight_that_half_precision_cannot_hold_is_refused(tmp_path):
