@@ -50,13 +50,13 @@ MODEL = ModelParams(
 )
 
 
-def make_segmenter(tree=TREES[0], longest_side=32, mode="hard", passes=1, **settings):
+def make_segmenter(tree=TREES[0], longest_side=32, mode="hard", passes=1, model=MODEL, **settings):
     torch.manual_seed(0)
-    experts = {name: Expert(MODEL, len(tree[name].children)) for name in tree.experts}
+    experts = {name: Expert(model, len(tree[name].children)) for name in tree.experts}
     for expert in experts.values():  # so that every child gets some pixels of a random image
         nn.init.normal_(expert.head.weight)
         nn.init.zeros_(expert.head.bias)
-    one = ExpertSettings(input_size=16, box_margin=0.1, model=MODEL)
+    one = ExpertSettings(input_size=16, box_margin=0.1, model=model)
     config = Settings(
         tree=tree.to_dict(),
         longest_side=longest_side,
@@ -234,7 +234,7 @@ def test_saved_and_loaded_it_says_the_same(tmp_path):
 
 
 def test_variances_that_half_precision_cannot_hold_are_kept(tmp_path):
-    chain = make_segmenter(**{"norm": "batch"})
+    chain = make_segmenter(model=MODEL.model_copy(update={"norm": "batch"}))
     for name, buffer in chain.experts["upper"].named_buffers():
         if name.endswith("running_var"):
             buffer.fill_(1e5 + 1)
