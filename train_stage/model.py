@@ -109,7 +109,7 @@ class TimmEncoder(nn.Module):
                 module.forward = MethodType(depthwise_forward, module)  # type: ignore[method-assign]
         self.channels: list[int] = self.net.feature_info.channels()
         # A pretrained network's outputs are up to ten times as large as what a new decoder is made
-        # for; unnormalised, it learns several times as slowly.
+        # for.
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for channels in self.channels)
         self.dropout = nn.Dropout2d(params.dropout)
 

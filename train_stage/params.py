@@ -45,7 +45,7 @@ class ModelParams(Section):
     initial_pool: Literal[1, 2, 4]
     """Max-pooling after the first convolution, 1 = none."""
     norm: Literal["layer", "batch"]
-    """layer: over the channels of each pixel. group: over space and 8 groups of channels."""
+    """layer: over the channels of each pixel. batch: of each channel over space and batch."""
     dropout: Annotated[float, Field(ge=0, lt=1)]
     """Share of the encoder's channels that are dropped in training."""
 
