@@ -10,6 +10,7 @@ from final_model_stage.params import load_params
 from final_model_stage.segmenter import Segmenter
 from final_model_stage.settings import make_settings
 from preprocessing_stage.params import load_params as load_preprocessing_params
+from preprocessing_stage.whole_files import refused_in_words
 from train_stage.model import Expert
 from train_stage.params import load_params as load_train_params
 
@@ -17,6 +18,7 @@ EXPERTS = Path("models/experts")
 OUT = Path("models/segmenter")
 
 
+@refused_in_words
 def main() -> None:
     preprocessing, final = load_preprocessing_params(), load_params()
     tree = preprocessing.class_tree

@@ -20,7 +20,7 @@ from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.check_dataset import DatasetError, listing_problems
 from preprocessing_stage.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.dataset_folder import SPLITS, DatasetFolder
-from preprocessing_stage.whole_files import replacing, write_json
+from preprocessing_stage.whole_files import refused_in_words, replacing, write_json
 
 
 def write(evaluation: Evaluation, tree: ClassTree, figures: dict, out: Path) -> None:
@@ -50,6 +50,7 @@ def write(evaluation: Evaluation, tree: ClassTree, figures: dict, out: Path) -> 
             rows.writerow([sample, f"{share:.6f}", *(f"{v:.6f}" for v in figures_of_image)])
 
 
+@refused_in_words
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -60,7 +61,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     params = load_params()
-    segmenter = Segmenter.load(arguments.segmenter, params.precision)
+    try:
+        segmenter = Segmenter.load(arguments.segmenter, params.precision)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     folder = DatasetFolder(arguments.data)
     if problems := listing_problems(folder, segmenter.tree):
         raise SystemExit(str(DatasetError(folder, problems)))

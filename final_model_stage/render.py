@@ -28,6 +28,7 @@ from preprocessing_stage.class_tree import ClassTree
 from preprocessing_stage.dataset_folder import DatasetFolder
 from preprocessing_stage.palette import class_colours
 from preprocessing_stage.params import load_params as load_preprocessing_params
+from preprocessing_stage.whole_files import refused_in_words
 
 FINAL = Path("results/final")
 SEGMENTER = Path("models/segmenter")
@@ -113,6 +114,7 @@ def extremes(rows: Sequence[Mapping[str, str]], figure: str) -> tuple[list[str],
     return ids[::-1][:EXTREMES], ids[:EXTREMES]
 
 
+@refused_in_words
 def main() -> None:
     params = load_params()
     folder = DatasetFolder(load_preprocessing_params().data.folder)

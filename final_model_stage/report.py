@@ -25,7 +25,7 @@ from final_model_stage.templates import fill
 from preprocessing_stage.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.palette import class_colours
 from preprocessing_stage.params import PARAMS_FILE, read_yaml
-from preprocessing_stage.whole_files import replacing
+from preprocessing_stage.whole_files import refused_in_words, replacing
 from train_stage.params import COMMON
 
 RESULTS = Path("results")
@@ -152,6 +152,7 @@ def report(params: Mapping[str, Any], results: Path) -> str:
     )
 
 
+@refused_in_words
 def main() -> None:
     page = report(read_yaml(PARAMS_FILE), RESULTS)
     with replacing(OUT, encoding="utf-8") as file:

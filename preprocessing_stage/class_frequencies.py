@@ -20,7 +20,7 @@ from preprocessing_stage.packed_samples import SampleRow, sample_rows
 from preprocessing_stage.palette import class_colours
 from preprocessing_stage.params import load_params
 from preprocessing_stage.statistics import STATISTICS
-from preprocessing_stage.whole_files import replacing
+from preprocessing_stage.whole_files import refused_in_words, replacing
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,7 @@ def plot(table: list[Frequency], tree: ClassTree, path: Path) -> None:
     plt.close(figure)
 
 
+@refused_in_words
 def main() -> None:
     matplotlib.use("Agg")
     tree = load_params().class_tree

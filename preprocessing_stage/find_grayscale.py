@@ -12,7 +12,7 @@ from preprocessing_stage.dataset_folder import SPLITS
 from preprocessing_stage.packed_samples import SampleRow, sample_rows
 from preprocessing_stage.params import load_params
 from preprocessing_stage.statistics import STATISTICS
-from preprocessing_stage.whole_files import replacing, write_json
+from preprocessing_stage.whole_files import refused_in_words, replacing, write_json
 
 
 def gray_kind(row: SampleRow, near_gray_chroma: int) -> str | None:
@@ -46,6 +46,7 @@ def find_grayscale(
     return found, shares
 
 
+@refused_in_words
 def main() -> None:
     found, shares = find_grayscale(sample_rows(), load_params().data.near_gray_chroma)
     STATISTICS.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from preprocessing_stage.packed_samples import PackedSplit
 from preprocessing_stage.palette import class_colours, palette
 from preprocessing_stage.params import load_params
 from preprocessing_stage.statistics import STATISTICS
-from preprocessing_stage.whole_files import replacing
+from preprocessing_stage.whole_files import refused_in_words, replacing
 
 SAMPLES, COLUMNS = 24, 8
 _TILE, _GAP, _LEGEND = 192, 4, 34
@@ -52,6 +52,7 @@ def _draw_legend(sheet: Image.Image, tree: ClassTree) -> None:
             x += 46 + round(pen.textlength(name, font))
 
 
+@refused_in_words
 def main() -> None:
     tree = load_params().class_tree
     split = PackedSplit("train")

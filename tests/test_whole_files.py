@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from preprocessing_stage.whole_files import held, replacing
+from preprocessing_stage.whole_files import held, refused_in_words, replacing
 
 ROOT = Path(__file__).parent.parent
 HOLD = """
@@ -50,3 +50,14 @@ def test_a_lock_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
     with pytest.raises(SystemExit, match="data"), held(tmp_path / "data/lock", "packing"):
         pass
+
+
+def test_a_stage_names_what_it_may_not_write(tmp_path: Path) -> None:
+    (tmp_path / "results").touch()
+
+    @refused_in_words
+    def stage() -> None:
+        (tmp_path / "results/data").mkdir(parents=True)
+
+    with pytest.raises(SystemExit, match=r"results/data'$"):
+        stage()
