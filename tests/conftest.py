@@ -92,6 +92,12 @@ def make_dataset(tree) -> Callable[..., DatasetFolder]:
     return make
 
 
+@pytest.fixture
+def folder(make_dataset, tmp_path) -> DatasetFolder:
+    """A small data set: four samples to train on, two to validate."""
+    return make_dataset(tmp_path / "data", train=4)
+
+
 def blobs(tree: ClassTree, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """Label map of `shape`, uint8: an ellipse of every leaf, each in a cell of its own."""
     labels = np.full(shape, BACKGROUND, np.uint8)

@@ -1,4 +1,4 @@
-"""A data set folder: what is read from it. What is refused: test_damaged_data.py."""
+"""A data set folder: what is read from it. What is refused: test_damaged_*.py."""
 
 from __future__ import annotations
 
@@ -10,11 +10,6 @@ from PIL import Image
 
 from preprocessing_stage.check_dataset import listing_problems, read_pair, read_pairs
 from preprocessing_stage.dataset_folder import DatasetFolder, read_image, read_labels
-
-
-@pytest.fixture
-def folder(make_dataset, tmp_path) -> DatasetFolder:
-    return make_dataset(tmp_path / "data", train=4)
 
 
 def photograph(folder: Path, sample: str = "train_000") -> Path:

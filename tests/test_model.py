@@ -94,9 +94,23 @@ def test_layer_norm_is_over_the_channels_of_each_pixel() -> None:
         torch.testing.assert_close(norm(x)[..., row, column], expected)
 
 
-def test_every_block_ends_in_batch_norm_where_params_say_so() -> None:
-    blocks = [module for module in build(norm="batch").modules() if isinstance(module, Block)]
-    assert blocks and all(isinstance(block.norm, nn.BatchNorm2d) for block in blocks)
+@pytest.mark.parametrize(("norm", "inner"), [("batch", False), ("batch_each", True)])
+def test_batch_norm_comes_where_params_say(norm: str, inner: bool) -> None:
+    blocks = [module for module in build(norm=norm).modules() if isinstance(module, Block)]
+    assert blocks
+    for block in blocks:
+        x = 5 + 9 * torch.randn(4, block.first.in_channels, 8, 8)
+        seen: list[Tensor] = []
+        block.second.register_forward_pre_hook(lambda _, args, seen=seen: seen.append(args[0]))
+        block.norm.register_forward_hook(lambda *args, seen=seen: seen.append(args[2]))
+        block(x)
+        between, end = seen
+        first = block.first(x)
+        if inner:
+            first = F.batch_norm(first, None, None, training=True)
+        torch.testing.assert_close(between, first.relu())
+        mean = end.mean((0, 2, 3))
+        torch.testing.assert_close(mean, torch.zeros_like(mean), atol=1e-5, rtol=0)
 
 
 def test_features_of_a_timm_encoder_are_normalised() -> None:

@@ -158,11 +158,13 @@ class Block(nn.Module):
         self.first = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.second = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        self.inner = nn.BatchNorm2d(outputs) if norm == "batch_each" else nn.Identity()
         self.norm = LayerNorm2d(outputs) if norm == "layer" else nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, h, w) -> (B, outputs, h, w)."""
-        return F.relu(self.norm(self.second(F.relu(self.first(x))) + self.shortcut(x)))
+        x, shortcut = F.relu(self.inner(self.first(x))), self.shortcut(x)
+        return F.relu(self.norm(self.second(x) + shortcut))
 
 
 class LayerNorm2d(nn.LayerNorm):

@@ -44,8 +44,9 @@ class ModelParams(Section):
     """Stride of the first convolution."""
     initial_pool: Literal[1, 2, 4]
     """Max-pooling after the first convolution, 1 = none."""
-    norm: Literal["layer", "batch"]
-    """layer: over the channels of each pixel. batch: of each channel over space and batch."""
+    norm: Literal["layer", "batch", "batch_each"]
+    """At each block's output. layer: over the channels of each pixel. batch: of each channel over
+    space and batch. batch_each: that after both of a block's convolutions."""
     dropout: Annotated[float, Field(ge=0, lt=1)]
     """Share of the encoder's channels that are dropped in training."""
 
