@@ -26,6 +26,7 @@ COMMON = "common"
 """What `start_from` calls the network that `train_stage.train_common` trains."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+Source = Annotated[str, Field(min_length=1)]
 Jitter = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -104,10 +105,10 @@ class ExpertParams(Section):
     gray: Literal["keep", "drop", "match"]
     """Gray photographs: train on them, leave them out, or also turn as large a share gray."""
     model: ModelParams
-    encoder_weights: str | None
+    encoder_weights: Source | None
     """Start of a timm encoder: package (from a Python package), hub (timm downloads them), or a
     file with a state dict of the timm model; null starts at random."""
-    start_from: str | None
+    start_from: Source | None
     """Trained network to start from: `common`, a .safetensors file, or a folder with one of the
     expert's name. Networks have to be alike but for the number of classes."""
     loss: LossParams

@@ -1,0 +1,159 @@
+"""Params that are refused, each with its key, its value and what would be right."""
+
+from __future__ import annotations
+
+import pytest
+from params_cases import NOT_PLAIN, PLAIN_KEYS, REFUSED, problems
+
+TIMM = {"encoder": "resnet18", "depth": 5, "stem_stride": 2, "initial_pool": 1}
+
+
+def test_the_table_of_refused_values_knows_every_param():
+    sections = {key.rpartition(".")[0] for key in PLAIN_KEYS}
+    assert set(REFUSED) == set(PLAIN_KEYS) - sections
+
+
+@pytest.mark.parametrize("key", REFUSED)
+def test_values_out_of_range_are_refused_with_key_and_value(key, tiny_params):
+    for value in [*REFUSED[key], [1]]:
+        [problem] = problems(tiny_params(**{key: value}))
+        assert problem.startswith(f"{key}: Input should") or problem.startswith(f"{key}: String")
+        assert problem.endswith(f", got {value!r}")
+
+
+@pytest.mark.parametrize("key", [*NOT_PLAIN, *PLAIN_KEYS])
+def test_a_missing_param_is_refused(key, tiny_params):
+    assert f"{key}: is missing" in problems(tiny_params(**{key: ...}))
+
+
+def test_null_is_a_value_of_what_a_training_may_start_from_alone(tiny_params):
+    may_be_null = [key for key in REFUSED if not problems(tiny_params(**{key: None}))]
+    assert may_be_null == ["train.encoder_weights", "train.start_from"]
+
+
+@pytest.mark.parametrize(
+    ("key", "problem"),
+    [
+        (
+            "trian",
+            "trian: is no section; they are tree, data, render_people, train, common, experts",
+        ),
+        (
+            "data.size",
+            "data.size: is unknown; known here: "
+            "description, folder, licence, longest_side, near_gray_chroma",
+        ),
+        ("train.lr", "train.lr: is unknown; known here: augmentation, batch_size, box_margin"),
+        ("train.model.norms", "train.model.norms: is unknown; known here: base_channels, depth"),
+        ("experts.body.lr", "experts.body.lr: is unknown; known here: augmentation"),
+        ("experts.body.loss.dice", "experts.body.loss.dice: is unknown; known here: class_weight"),
+        ("machine.gpus", "machine.gpus: is unknown; known here: devices, loader_workers"),
+        ("final.mod", "final.mod: is unknown; known here: bootstrap, examples, mirror, mode"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params):
+    [found] = problems(tiny_params(**{key: 1}))
+    assert found.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"train.input_size": 38},
+            "train: input_size 38 is no multiple of 4 = stem_stride x initial_pool",
+        ),
+        (
+            {"experts.body.model": {"depth": 5, "initial_pool": 2}},
+            "experts.body: input_size 32 is no multiple of 64",
+        ),
+        (
+            {"experts.body.encoder_weights": "package"},
+            "experts.body: encoder_weights 'package' needs a timm encoder",
+        ),
+        (
+            {"experts.body": {"model": TIMM, "encoder_weights": "hub", "start_from": "models"}},
+            "experts.body: start_from 'models' would overwrite encoder_weights 'hub'",
+        ),
+        (
+            {"experts.body.model.encoder": "resnet18"},
+            "experts.body.model: encoder resnet18 has 5 scales from stride 2 on; set depth 5",
+        ),
+        (
+            {"train.model.base_channels": 24},
+            "train.model: base_channels 24 is more than max_channels 16",
+        ),
+    ],
+)
+def test_params_that_contradict_each_other_are_refused_once(changes, problem, tiny_params):
+    [found] = problems(tiny_params(**changes))
+    assert found.startswith(problem)
+
+
+def test_a_timm_encoder_with_its_scales_and_weights_is_valid(tiny_params):
+    change = {"model": TIMM, "encoder_weights": "hub"}
+    assert problems(tiny_params(**{"experts.person": change})) == []
+
+
+def test_experts_are_the_inner_nodes_of_the_tree(tiny_params, deep_tree):
+    sections = tiny_params(tree=deep_tree.to_dict())
+    del sections["experts"]["rear"]
+    sections["experts"] |= {"tail": {}, "body": None}
+    assert problems(sections) == [
+        "experts.rear: is missing, the tree has it",
+        *(
+            f"experts.{name}: no inner node of the tree has this name; "
+            "they are scene, animal, front, fore_leg, rear"
+            for name in ("tail", "body")
+        ),
+    ]
+
+
+def test_all_problems_of_all_sections_come_at_once_with_key_and_value(tiny_params):
+    sections = tiny_params(
+        **{
+            "tree.person.body.upper_body.head": 255,
+            "data.longest_side": 7,
+            "render_people.val": ...,
+            "train.epochs": 0,
+            "train.model.widht": 3,
+            "experts.body.batch_size": -4,
+            "experts.lower_body": [1],
+            "machine": "laptop",
+            "final": ...,
+            "plots": {},
+        }
+    )
+    starts = [
+        "plots: is no section",
+        "tree.person.body.upper_body.head: 255 is no leaf id",
+        "data.longest_side: Input should be greater than or equal to 32 (at least 32, at most",
+        "render_people.val: is missing",
+        "machine: Input should be a valid dictionary or instance of MachineParams, got 'laptop'",
+        "train.model.widht: is unknown",
+        "train.epochs: Input should be greater than 0, got 0",
+        "experts.body.batch_size: Input should be greater than 0, got -4",
+        "experts.lower_body: needs keys and values, got [1]",
+        "final: is missing",
+    ]
+    found = problems(sections)
+    assert len(found) == len(starts)
+    for problem, start in zip(found, starts, strict=True):
+        assert problem.startswith(start)
+
+
+@pytest.mark.parametrize("value", [None, [], 3, "all"])
+@pytest.mark.parametrize("key", ["train", "experts"])
+def test_sections_without_keys_do_not_hide_problems_of_others(key, value, tiny_params):
+    assert problems(tiny_params(**{key: value, "machine.devices": 0})) == [
+        f"{key}: needs keys and values, got {value!r}",
+        "machine.devices: Input should be greater than or equal to 1 (at least 1, at most 1024), "
+        "got 0",
+    ]
+
+
+def test_a_missing_section_does_not_hide_problems_of_others(tiny_params):
+    assert problems(tiny_params(**{"machine": ..., "train.epochs": 0})) == [
+        "machine: is missing",
+        "train.epochs: Input should be greater than 0, got 0",
+    ]
