@@ -52,7 +52,7 @@ class Sample:
 def prepare(pair: Pair, longest_side: int) -> Sample:
     """Scale a pair down and count what the statistics need."""
     height, width = shrunken_size(pair.labels.shape, longest_side)
-    chroma = np.bincount((pair.image.max(axis=2) - pair.image.min(axis=2)).ravel(), minlength=256)
+    chroma = np.bincount(chroma_of(pair.image).ravel(), minlength=256)
     return Sample(
         id=pair.id,
         image=shrink(pair.image, longest_side),
@@ -66,6 +66,13 @@ def prepare(pair: Pair, longest_side: int) -> Sample:
             int(np.searchsorted(chroma.cumsum(), 0.99 * pair.labels.size)),
         ),
     )
+
+
+def chroma_of(image: np.ndarray) -> np.ndarray:
+    """(H, W) uint8: the largest minus the smallest of R, G, B, of an image (H, W, 3) uint8."""
+    red, green, blue = np.moveaxis(image, 2, 0)  # `image.max(axis=2)` takes 20 times as long
+    largest = np.maximum(np.maximum(red, green), blue)
+    return largest - np.minimum(np.minimum(red, green), blue)
 
 
 def pack(folder: DatasetFolder, tree: ClassTree, longest_side: int, out: Path) -> None:
