@@ -196,7 +196,7 @@ def test_experts_with_an_empty_region_are_not_asked():
         def forward(self, image, region):
             raise AssertionError("asked for nothing")
 
-    chain.experts = {name: Broken() for name in chain.experts} | {"person": Background()}
+    chain.asked = {name: Broken() for name in chain.asked} | {"person": Background()}
     assert not chain(random_image()).any()
 
 
@@ -324,7 +324,7 @@ class Brightness(nn.Module):
 def look(**settings):
     """The root's inputs and answer for a small bright square in a dark image."""
     segmenter = make_segmenter(**settings)
-    segmenter.experts["person"] = expert = Brightness()
+    segmenter.asked["person"] = expert = Brightness()
     image = torch.zeros(3, 32, 32)
     image[:, 4:12, 18:26] = 1
     [found] = segmenter.descend([image], [{}])
@@ -347,7 +347,7 @@ def test_a_second_look_sees_what_the_first_found_from_close_up():
 def test_a_second_look_needs_a_foreground_that_leaves_room():
     segmenter = make_segmenter(second_look=True)
     for value in (0, 1):
-        segmenter.experts["person"] = expert = Brightness()
+        segmenter.asked["person"] = expert = Brightness()
         segmenter.descend([torch.full((3, 32, 32), float(value))], [{}])
         assert len(expert.seen) == 1
 
