@@ -43,7 +43,8 @@ def folded(net: nn.Module) -> nn.Module:
     quick = copy.deepcopy(net)
     for module in list(quick.modules()):
         for (_, before), (name, norm) in pairwise(list(module.named_children())):
-            if isinstance(before, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            after = isinstance(before, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+            if after and norm.track_running_stats:
                 _fold(before, norm)
                 # timm's batch norms hold the activation that follows them.
                 setattr(module, name, getattr(norm, "act", nn.Identity()))
@@ -58,6 +59,7 @@ def folded(net: nn.Module) -> nn.Module:
 
 def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     """Give the convolution the scale and shift of the norm (Jacob et al. 2018, section 3.2)."""
+    assert norm.running_mean is not None and norm.running_var is not None
     convolution.weight, convolution.bias = fuse_conv_bn_weights(
         convolution.weight,
         convolution.bias,
