@@ -43,8 +43,9 @@ def folded(net: nn.Module) -> nn.Module:
     quick = copy.deepcopy(net)
     for module in list(quick.modules()):
         for (_, before), (name, norm) in pairwise(list(module.named_children())):
-            after = isinstance(before, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
-            if after and norm.track_running_stats:
+            if not (isinstance(before, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)):
+                continue
+            if norm.track_running_stats:
                 _fold(before, norm)
                 # timm's batch norms hold the activation that follows them.
                 setattr(module, name, getattr(norm, "act", nn.Identity()))
