@@ -151,3 +151,14 @@ def params_file(tiny_params) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def unbroken(tmp_path_factory) -> Path:
+    """A folder in which the expert `person` was trained from beginning to end; only to be read."""
+    from train_fixtures import write_project  # torch, which tests without it need not load
+    from train_runs import train
+
+    folder = write_project(tmp_path_factory.mktemp("unbroken"))
+    train(folder)
+    return folder

@@ -40,14 +40,6 @@ from train_stage.checkpoint import Checkpoint
 from train_stage.training import Training
 
 
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the expert `person` was trained from beginning to end."""
-    folder = write_project(tmp_path_factory.mktemp("unbroken"))
-    train(folder)
-    return folder
-
-
 def test_a_finished_run_is_kept_until_dvc_has_recorded_it(tmp_path: Path) -> None:
     """A kill between the end of the training and DVC's note of it costs no training."""
     write_project(tmp_path)

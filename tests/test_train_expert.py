@@ -41,14 +41,6 @@ from train_stage.samples import Batch, ExpertSamples, Sample
 from train_stage.training import Training
 
 
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the expert `person` was trained from beginning to end."""
-    folder = write_project(tmp_path_factory.mktemp("unbroken"))
-    train(folder)
-    return folder
-
-
 def test_writes_weights_that_the_model_takes(unbroken: Path) -> None:
     model = Expert(expert_params().model, children=2)
     model.load_state_dict(load_file(unbroken / WEIGHTS))
