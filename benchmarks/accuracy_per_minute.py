@@ -96,9 +96,17 @@ def shorter(params: Path, share: float) -> dict[str, Any]:
     """Changes of params that leave a share of all epochs, one at least."""
     train = load_params(params)
 
-    def epochs(own: ExpertParams) -> dict[str, int]:
-        decoder = max(1, round(share * own.decoder_epochs)) if own.decoder_epochs else 0
-        return {"epochs": max(1, round(share * own.epochs)), "decoder_epochs": decoder}
+    def fewer(epochs: int) -> int:
+        return max(1, round(share * epochs)) if epochs else 0
+
+    def epochs(own: ExpertParams) -> dict[str, Any]:
+        changes: dict[str, Any] = {
+            "epochs": fewer(own.epochs),
+            "decoder_epochs": fewer(own.decoder_epochs),
+        }
+        if own.larger:
+            changes["larger"] = {"epochs": fewer(own.larger.epochs)}
+        return changes
 
     experts = {name: epochs(own) for name, own in train.experts.items()}
     return {"common": epochs(train.common), "experts": experts}

@@ -23,8 +23,8 @@ from train_stage.losses import expert_loss
 from train_stage.params import load_params
 from train_stage.precision import pick_precision
 from train_stage.samples import Batch, Sample
-from train_stage.train_expert import make_loaders
-from train_stage.training import Phase, Training
+from train_stage.train_expert import make_loaders, phases
+from train_stage.training import Training
 
 PRODUCTS = 4
 
@@ -86,7 +86,7 @@ def measure(setup: Setup) -> TrainingSpeed:
     batches = len(loaders.batches)
     batch = random_batch(loaders.batches.batch_size, params.input_size, len(children))
     resident = replace(loaders, train=cast(DataLoader[Sample], Resident(batch, batches)))
-    phase = Phase("whole", scale.repeats + 1, params.learning_rate, params.encoder_learning_rate)
+    phase = replace(phases(params)[0], epochs=scale.repeats + 1)
     ours, memory = (Training(fabric, some, params, len(children)) for some in (loaders, resident))
     for one in (ours, memory):
         one.start(phase)

@@ -25,6 +25,7 @@ from preprocessing_stage.params import load_params as load_preprocessing_params
 from preprocessing_stage.whole_files import replacing
 from train_stage.params import COMMON, ExpertParams, TrainParams
 from train_stage.params import load_params as load_train_params
+from train_stage.train_expert import phases
 
 CARD = "README.md"
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
@@ -52,7 +53,7 @@ def model_card(
             expert: sum(weights.numel() for weights in network.parameters())
             for expert, network in segmenter.experts.items()
         },
-        trained=trained,
+        epochs={expert: epochs(trained.experts[expert]) for expert in tree.experts},
         starts={expert: start(trained, trained.experts[expert]) for expert in tree.experts},
         data=data,
         figures=figures,
@@ -69,11 +70,16 @@ def weakest(level: Level) -> list[tuple[str, float]]:
     return [(name, iou) for iou, name in sorted(known)[:WEAKEST]]
 
 
+def epochs(params: ExpertParams) -> str:
+    """Epochs of each phase of a training."""
+    return " + ".join(f"{phase.epochs} {phase.name}" for phase in phases(params))
+
+
 def start(trained: TrainParams, expert: ExpertParams) -> str:
     """Where an expert's weights came from before its training."""
     if expert.start_from == COMMON:
         before = start(trained, trained.common)
-        return f"the common network, which starts from {before}"
+        return f"the common network ({epochs(trained.common)}), which starts from {before}"
     if expert.start_from is not None:
         return f"trained weights ({Path(expert.start_from).name})"
     if expert.encoder_weights is None:

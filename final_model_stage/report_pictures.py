@@ -72,7 +72,7 @@ def iou_curves(
 
 
 def _axes(history: Sequence[Mapping[str, str]], title: str) -> tuple[Figure, Axes]:
-    """Empty axes over the epochs, the second phase shaded."""
+    """Empty axes over the epochs, the phase of the decoder shaded."""
     figure = Figure((4.4, 3.0), layout="constrained")
     axes = figure.add_subplot(xlabel="epoch", xlim=(0.5, len(history) + 0.5))
     axes.set_title(title, size=10, loc="left")

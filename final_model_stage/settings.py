@@ -83,7 +83,7 @@ def make_settings(
         seed=final.seed,
         experts={
             name: ExpertSettings(
-                input_size=experts[name].input_size,
+                input_size=experts[name].last_input_size,
                 box_margin=experts[name].box_margin,
                 model=experts[name].model,
             )

@@ -73,6 +73,7 @@ REFUSED = {
     "train.batch_size": [0, 2.5],
     "train.epochs": [0, "many"],
     "train.learning_rate": [0, "fast"],
+    "train.larger": [3, "double"],
     "train.decoder_epochs": [-1, False],
     "train.encoder_learning_rate": [0],
     "train.decoder_learning_rate": [0],

@@ -26,9 +26,9 @@ def test_a_missing_param_is_refused(key, tiny_params):
     assert f"{key}: is missing" in problems(tiny_params(**{key: ...}))
 
 
-def test_null_is_a_value_of_what_a_training_may_start_from_alone(tiny_params):
+def test_null_is_a_value_of_what_a_training_may_do_without(tiny_params):
     may_be_null = [key for key in REFUSED if not problems(tiny_params(**{key: None}))]
-    assert may_be_null == ["train.encoder_weights", "train.start_from"]
+    assert may_be_null == ["train.encoder_weights", "train.start_from", "train.larger"]
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,18 @@ def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params
         (
             {"experts.body.model": {"depth": 5, "initial_pool": 2}},
             "experts.body: input_size 32 is no multiple of 64",
+        ),
+        (
+            {"train.larger": {"input_size": 50, "epochs": 1, "learning_rate": 0.01}},
+            "train: larger.input_size 50 is no multiple of 4 = stem_stride x initial_pool",
+        ),
+        (
+            {"train.larger": {"input_size": 16, "epochs": 1, "learning_rate": 0.01}},
+            "train: larger.input_size 16 is less than input_size 32",
+        ),
+        (
+            {"train.larger": {"input_size": 64, "epochs": 0, "learning_rate": 0.01}},
+            "train.larger.epochs: Input should be greater than 0, got 0",
         ),
         (
             {"experts.body.encoder_weights": "package"},

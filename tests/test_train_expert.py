@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from train_fixtures import (
     ROOT,
     TIMM,
+    TREE,
     draw_pairs,
     expert_params,
     write_packed,
@@ -35,9 +36,12 @@ from train_runs import (
     train,
 )
 
+from final_model_stage.params import load_params
+from final_model_stage.settings import make_settings
 from train_stage.checkpoint import Checkpoint
 from train_stage.model import Expert
 from train_stage.samples import Batch, ExpertSamples, Sample
+from train_stage.train_expert import phases
 from train_stage.training import Training
 
 
@@ -149,8 +153,34 @@ def test_fewer_samples_than_processes_can_share_are_refused(tmp_path: Path) -> N
         train(tmp_path)
 
 
+def test_a_second_phase_sees_larger_inputs_at_its_own_rate(tmp_path: Path) -> None:
+    larger = {"input_size": 48, "epochs": 1, "learning_rate": 0.02}
+    rates = {"learning_rate": 0.01, "encoder_learning_rate": 0.004}
+    write_project(tmp_path, larger=larger, epochs=2, decoder_epochs=1, **rates)
+    sides: list[int] = []
+    get = ExpertSamples.__getitem__
+
+    def note(samples: ExpertSamples, key: tuple[int, int]) -> Sample:
+        sample = get(samples, key)
+        sides.extend([sample[2].shape[-1]] if samples.augment else [])
+        return sample
+
+    with mock.patch.object(ExpertSamples, "__getitem__", note):
+        train(tmp_path)
+    assert sides == 2 * 8 * [32] + 2 * 8 * [48]
+    assert [row["epoch"] for row in history(tmp_path)] == [1, 2, 3, 4]
+    plan = phases(expert_params(larger=larger, epochs=2, decoder_epochs=1, **rates))
+    assert [(phase.learning_rate, phase.encoder_learning_rate) for phase in plan[:2]] == [
+        (0.01, 0.004),
+        (0.02, pytest.approx(0.008)),
+    ]
+    experts = dict.fromkeys(TREE.experts, expert_params(larger=larger))
+    settings = make_settings(TREE, 48, load_params(ROOT / "params.yaml"), experts)
+    assert settings.experts["person"].input_size == 48
+
+
 @pytest.mark.parametrize("model", [{}, TIMM | {"dropout": 0.2}], ids=["unet", "timm"])
-def test_the_second_phase_changes_the_decoder_only(tmp_path: Path, model: dict[str, Any]) -> None:
+def test_the_decoder_phase_changes_the_decoder_only(tmp_path: Path, model: dict[str, Any]) -> None:
     write_project(tmp_path, model=model, epochs=1)
     states: list[dict[str, torch.Tensor]] = []
     save = Checkpoint.save

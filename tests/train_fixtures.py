@@ -36,6 +36,7 @@ TINY = {
     },
     "batch_size": 4,
     "epochs": 2,
+    "larger": None,
     "decoder_epochs": 1,
     "precision": "32-true",
     "examples_every": 1,

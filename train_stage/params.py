@@ -94,12 +94,21 @@ class AugmentationParams(Section):
     saturation: Jitter
 
 
+class LargerParams(Section):
+    """A second phase of the whole network, at a larger input: most epochs stay cheap."""
+
+    input_size: int = Field(ge=16, le=2048)
+    epochs: PositiveInt
+    learning_rate: float = Field(gt=0)
+    """Peak of the one-cycle schedule; the encoder's is in proportion to the first phase's."""
+
+
 class ExpertParams(Section):
     """All that determines the training of one expert."""
 
     seed: int = Field(ge=0, lt=2**63)
     input_size: int = Field(ge=16, le=2048)
-    """Side in pixels of the square that the expert sees."""
+    """Side in pixels of the square that the expert sees; see also `larger`."""
     box_margin: Annotated[float, Field(ge=0, le=1)]
     """Margin around the region's box as a share of its longer side."""
     gray: Literal["keep", "drop", "match"]
@@ -120,8 +129,10 @@ class ExpertParams(Section):
     """Peak of the one-cycle schedule."""
     encoder_learning_rate: float = Field(gt=0)
     """The same for the encoder."""
+    larger: LargerParams | None
+    """null: none."""
     decoder_epochs: int = Field(ge=0)
-    """Second phase: the decoder alone, encoder frozen with its dropout on."""
+    """Last phase: the decoder alone, encoder frozen with its dropout on."""
     decoder_learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     gradient_clip: float = Field(gt=0)
@@ -131,12 +142,24 @@ class ExpertParams(Section):
     examples_every: PositiveInt
     """Epochs between two sheets of validation examples in TensorBoard."""
 
+    @property
+    def last_input_size(self) -> int:
+        """Of the last phase, and of the chain."""
+        return self.larger.input_size if self.larger else self.input_size
+
     @model_validator(mode="after")
     def _input_fits_model(self) -> ExpertParams:
-        if self.input_size % self.model.stride:
+        sizes = {"input_size": self.input_size, "larger.input_size": self.last_input_size}
+        for key, size in sizes.items():
+            if size % self.model.stride:
+                raise ValueError(
+                    f"{key} {size} is no multiple of {self.model.stride} = "
+                    "stem_stride x initial_pool x 2 ** (depth - 1)"
+                )
+        if self.last_input_size < self.input_size:
             raise ValueError(
-                f"input_size {self.input_size} is no multiple of {self.model.stride} = "
-                "stem_stride x initial_pool x 2 ** (depth - 1)"
+                f"larger.input_size {self.last_input_size} is less than input_size "
+                f"{self.input_size}"
             )
         if self.encoder_weights is not None and self.model.encoder == "unet":
             raise ValueError(

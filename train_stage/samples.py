@@ -53,6 +53,8 @@ class ExpertSamples(Dataset[Sample]):
         Raises ValueError if no sample contains the region.
         """
         self.split, self.params = split, params
+        self.input_size = params.input_size
+        """Side in pixels of the samples; phases change it between two passes."""
         self.augment, self.gray_share = augment, gray_share
         self.is_root = expert == tree.root.name
         ids = tree.ids(expert)
@@ -89,7 +91,7 @@ class ExpertSamples(Dataset[Sample]):
         if self.augment:
             rng = np.random.default_rng([self.params.seed, epoch, index])
             frame = random_frame(box, self.params.augmentation, rng)
-        size = self.params.input_size
+        size = self.input_size
         image = warp(image, frame, size)
         # One call for both, so that they cannot drift apart. `warp` yields 0 outside the image,
         # which must become IGNORE.

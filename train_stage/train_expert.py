@@ -1,6 +1,7 @@
 """Train one expert: `python -m train_stage.train_expert NAME`.
 
-Two phases: the whole network, then the decoder alone on the frozen encoder's varied features.
+Phases: the whole network, if the params say so again at a larger input, then the decoder alone on
+the frozen encoder's varied features.
 Writes models/experts/<name>.safetensors (averaged weights), results/experts/<name>/history.csv
 and metrics.json, and TensorBoard events under results/metrics/<name>/.
 """
@@ -39,11 +40,18 @@ RESULTS = Path("results/experts")
 
 def phases(params: ExpertParams) -> list[Phase]:
     """The phases that a training goes through, those without epochs left out."""
-    both = [
-        Phase("whole", params.epochs, params.learning_rate, params.encoder_learning_rate),
-        Phase("decoder", params.decoder_epochs, params.decoder_learning_rate, None),
-    ]
-    return [phase for phase in both if phase.epochs]
+    rate, encoder_rate = params.learning_rate, params.encoder_learning_rate
+    plan = [Phase("whole", params.input_size, params.epochs, rate, encoder_rate)]
+    last = params.last_input_size
+    if params.larger:
+        larger_rate = params.larger.learning_rate
+        in_proportion = encoder_rate * larger_rate / rate
+        plan.append(Phase("larger", last, params.larger.epochs, larger_rate, in_proportion))
+    if params.decoder_epochs:
+        plan.append(
+            Phase("decoder", last, params.decoder_epochs, params.decoder_learning_rate, None)
+        )
+    return plan
 
 
 def make_loaders(
@@ -112,7 +120,6 @@ def train(
         saved["history"] if saved else [],
         enabled=fabric.is_global_zero,
     )
-    examples = next(iter(loaders.val), None)
     with tqdm(
         total=sum(phase.epochs for phase in plan) * len(loaders.batches),
         initial=len(record.history) * len(loaders.batches),
@@ -123,7 +130,9 @@ def train(
         for index, phase in enumerate(plan):
             if saved and index < saved["phase"]:
                 continue
+            loaders.resize(phase.input_size)
             training.start(phase)
+            examples = next(iter(loaders.val), None)
             done = 0
             if saved and index == saved["phase"]:
                 training.restore(saved)

@@ -18,13 +18,14 @@ from train_stage.encoder_weights import load_encoder_weights
 from train_stage.losses import expert_loss
 from train_stage.model import Expert, TimmEncoder
 from train_stage.params import ExpertParams
-from train_stage.samples import Batch, EpochBatches, Sample
+from train_stage.samples import Batch, EpochBatches, ExpertSamples, Sample
 from train_stage.start_from import start_from
 
 
 @dataclass(frozen=True)
 class Phase:
     name: str
+    input_size: int
     epochs: int
     learning_rate: float
     encoder_learning_rate: float | None
@@ -39,6 +40,12 @@ class Loaders:
     val: DataLoader[Sample]
     weights: torch.Tensor
     """Class weights of the loss, (children,) float32."""
+
+    def resize(self, input_size: int) -> None:
+        """Samples of this side from the next pass on."""
+        for loader in (self.train, self.val):
+            assert isinstance(loader.dataset, ExpertSamples)
+            loader.dataset.input_size = input_size
 
 
 class NonFiniteLossError(FloatingPointError):
