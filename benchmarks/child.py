@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -32,8 +32,8 @@ from preprocessing_stage.dataset_folder import DatasetFolder
 from preprocessing_stage.params import load_params as load_preprocessing_params
 from train_stage.params import load_params
 from train_stage.precision import pick_precision
-from train_stage.train_expert import make_loaders
-from train_stage.training import Phase, Training
+from train_stage.train_expert import make_loaders, phases
+from train_stage.training import Training
 
 Run = Callable[[], object]
 
@@ -72,7 +72,7 @@ def training(name: str, devices: int, epochs: int) -> Run:
     fabric.launch()
     loaders = make_loaders(name, name, tree, params, train.machine, fabric)
     run = Training(fabric, loaders, params, len(tree[name].children))
-    run.start(Phase("whole", epochs, params.learning_rate, params.encoder_learning_rate))
+    run.start(replace(phases(params)[0], epochs=epochs))
     if fabric.is_global_zero:
         _wait()
 

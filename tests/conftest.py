@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -163,3 +164,21 @@ def unbroken(tmp_path_factory) -> Path:
     folder = write_project(tmp_path_factory.mktemp("unbroken"))
     train(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def segmenter_folder(tmp_path_factory) -> Path:
+    """A saved segmenter of random weights; only to be read."""
+    from input_kinds import tiny_segmenter
+
+    folder = tmp_path_factory.mktemp("segmenter")
+    tiny_segmenter().save(folder)
+    return folder
+
+
+@pytest.fixture
+def place(tmp_path, segmenter_folder, monkeypatch) -> Path:
+    """A folder to work in, with a segmenter where predict looks for it."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(segmenter_folder, "models/segmenter")
+    return tmp_path

@@ -10,16 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from input_kinds import (
-    JPEG,
-    KINDS,
-    PNG,
-    ROOT,
+from drawn_files import (
     encoded,
     gray16,
-    make_all,
     photograph,
     png,
     rgb16,
@@ -29,6 +22,9 @@ from input_kinds import (
     turned_video,
     video,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from input_kinds import JPEG, KINDS, PNG, ROOT, make_all
 from PIL import Image, ImageOps
 
 from final_model_stage import decode

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import uvicorn
 from PIL import Image
-from test_segmenter import TREES, make_segmenter
+from segmenter_fixtures import TREES, make_segmenter
 
 from final_model_stage import demo, demo_server
 from final_model_stage.demo_server import Demo, make_app

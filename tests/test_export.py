@@ -13,9 +13,10 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from drawn_files import photograph
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from input_kinds import ROOT, TREE, photograph, tiny_segmenter
+from input_kinds import ROOT, TREE, tiny_segmenter
 from PIL import Image
 from ruamel.yaml import YAML
 

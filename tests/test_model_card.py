@@ -6,8 +6,8 @@ import sys
 
 import numpy as np
 import pytest
+from segmenter_fixtures import TREES, make_segmenter
 from test_report import write_results
-from test_segmenter import TREES, make_segmenter
 
 from final_model_stage import model_card
 from final_model_stage.segmenter import Segmenter

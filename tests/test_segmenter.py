@@ -1,81 +1,18 @@
 """The chain: what its decisions guarantee, whatever the experts say."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from segmenter_fixtures import TREES, make_segmenter, random_image, random_labels
 from torch import nn
 
 from final_model_stage import segmenter as segmenter_module
 from final_model_stage.decisions import hard_decision, leaf_probabilities, product_decision
 from final_model_stage.evaluate import evaluate, true_conditionals
 from final_model_stage.segmenter import Segmenter
-from final_model_stage.settings import ExpertSettings, Settings
 from preprocessing_stage.check_dataset import Pair
-from preprocessing_stage.class_tree import ClassTree
-from train_stage.model import Expert
-from train_stage.params import ModelParams
-
-PEOPLE = {
-    "person": {
-        "background": 0,
-        "body": {"upper": {"hand": 1, "head": 4}, "lower": {"foot": 3, "knee": 5}},
-    }
-}
-DEEP = {
-    "scene": {
-        "nothing": 0,
-        "thing": {
-            "tail": 9,
-            "animal": {
-                "front": {"nose": 2, "paw": {"left": 7, "right": 30}},
-                "back": {"leg": 4, "fin": 5},
-            },
-        },
-    }
-}
-TREES = [ClassTree(PEOPLE), ClassTree(DEEP)]
-MODEL = ModelParams(
-    encoder="unet",
-    base_channels=8,
-    max_channels=16,
-    depth=2,
-    stem_stride=1,
-    initial_pool=1,
-    norm="layer",
-    dropout=0.5,
-)
-
-
-def make_segmenter(tree=TREES[0], longest_side=32, mode="hard", passes=1, model=MODEL, **settings):
-    torch.manual_seed(0)
-    experts = {name: Expert(model, len(tree[name].children)) for name in tree.experts}
-    for expert in experts.values():  # so that every child gets some pixels of a random image
-        nn.init.normal_(expert.head.weight)
-        nn.init.zeros_(expert.head.bias)
-    one = ExpertSettings(input_size=16, box_margin=0.1, model=model)
-    config = Settings(
-        tree=tree.to_dict(),
-        longest_side=longest_side,
-        mode=mode,
-        passes=passes,
-        seed=0,
-        experts=dict.fromkeys(tree.experts, one),
-        **settings,
-    )
-    return Segmenter(config, experts, precision="32-true", device="cpu")
-
-
-def random_image(seed=0, shape=(24, 32)):
-    return np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
-
-
-def random_labels(tree, seed, shape=(9, 7)):
-    ids = np.array([leaf.id for leaf in tree.leaves], np.uint8)
-    return np.random.default_rng(seed).choice(ids, shape)
 
 
 @pytest.mark.parametrize("tree", TREES, ids=["people", "deep"])
@@ -220,46 +157,6 @@ def test_stochastic_passes_differ_from_one_pass_and_repeat_themselves():
     assert not np.allclose(one.segment(image).leaf_probabilities, first.leaf_probabilities)
 
 
-def test_saved_and_loaded_it_says_the_same(tmp_path):
-    chain = make_segmenter(TREES[1])
-    chain.save(tmp_path)
-    loaded = Segmenter.load(tmp_path, precision="32-true")
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "segmenter.json",
-        *(f"{name}.safetensors" for name in TREES[1].experts),
-    }
-    for name, expert in chain.experts.items():
-        for key, weight in expert.named_parameters():
-            assert torch.equal(loaded.experts[name].state_dict()[key], weight.half().float()), key
-
-
-def test_variances_that_half_precision_cannot_hold_are_kept(tmp_path):
-    chain = make_segmenter(model=MODEL.model_copy(update={"norm": "batch"}))
-    for name, buffer in chain.experts["upper"].named_buffers():
-        if name.endswith("running_var"):
-            buffer.fill_(1e5 + 1)
-    chain.save(tmp_path)
-    loaded = Segmenter.load(tmp_path, precision="32-true")
-    norm = loaded.experts["upper"].decoder.blocks[0].norm
-    assert torch.equal(norm.running_var, torch.full_like(norm.running_var, 1e5 + 1))
-
-
-def test_a_weight_that_half_precision_cannot_hold_is_refused(tmp_path):
-    chain = make_segmenter()
-    nn.init.constant_(chain.experts["upper"].head.bias, 1e6)
-    with pytest.raises(ValueError, match=r"upper.safetensors: head.bias has a weight beyond 65504"):
-        chain.save(tmp_path)
-
-
-def test_weights_of_another_model_are_refused_by_name(tmp_path):
-    make_segmenter().save(tmp_path)
-    config = json.loads((tmp_path / "segmenter.json").read_text())
-    config["experts"]["upper"]["model"]["base_channels"] = 16
-    (tmp_path / "segmenter.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=r"upper\.safetensors"):
-        Segmenter.load(tmp_path)
-
-
 def test_neither_images_nor_label_maps_are_changed(monkeypatch, tmp_path):
     """Read-only arrays go through chain and evaluation and come out as they were."""
     tree = TREES[0]
@@ -306,57 +203,3 @@ def test_large_batches_are_split(monkeypatch):
     alone = [chain(image) for image in images]
     for labels, (found, _) in zip(alone, chain.label(images), strict=True):
         np.testing.assert_array_equal(found, labels)
-
-
-class Brightness(nn.Module):
-    """A root expert: foreground where the image is bright; notes what it sees."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def forward(self, image, region):
-        self.seen.append(image)
-        bright = (image.mean(1, keepdim=True) - 0.5) * 10
-        return torch.cat([-bright, bright], dim=1)
-
-
-def look(**settings):
-    """The root's inputs and answer for a small bright square in a dark image."""
-    segmenter = make_segmenter(**settings)
-    segmenter.asked["person"] = expert = Brightness()
-    image = torch.zeros(3, 32, 32)
-    image[:, 4:12, 18:26] = 1
-    [found] = segmenter.descend([image], [{}])
-    return expert.seen, found["person"]
-
-
-def test_a_second_look_sees_what_the_first_found_from_close_up():
-    [first], once = look()
-    [whole, closer], twice = look(second_look=True)
-    assert torch.equal(whole, first)
-    assert closer.mean() > 4 * first.mean()
-    outside = torch.ones(32, 32, dtype=torch.bool)
-    outside[2:14, 16:28] = False
-    assert torch.equal(once[:, outside], twice[:, outside])
-    truth = torch.zeros(32, 32)
-    truth[4:12, 18:26] = 1
-    assert (twice[1] - truth).abs().sum() < (once[1] - truth).abs().sum()
-
-
-def test_a_second_look_needs_a_foreground_that_leaves_room():
-    segmenter = make_segmenter(second_look=True)
-    for value in (0, 1):
-        segmenter.asked["person"] = expert = Brightness()
-        segmenter.descend([torch.full((3, 32, 32), float(value))], [{}])
-        assert len(expert.seen) == 1
-
-
-def test_mirrored_images_get_mirrored_answers():
-    image = random_image()
-    segmenter = make_segmenter(mirror=True)
-    tensors = [
-        torch.from_numpy(some.copy()).permute(2, 0, 1) / 255 for some in (image, image[:, ::-1])
-    ]
-    one, other = segmenter.descend(tensors, [{}, {}])
-    assert torch.allclose(one["person"], other["person"].flip(-1), atol=1e-5)

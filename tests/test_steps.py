@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_segmenter import TREES, make_segmenter
+from segmenter_fixtures import TREES, make_segmenter
 from torch import nn
 
 from final_model_stage.demo_answer import answered, packed, seen, shares

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from test_segmenter import make_segmenter, random_image
+from segmenter_fixtures import make_segmenter, random_image
 
 from final_model_stage.segmenter import Segmenter
 

@@ -31,7 +31,8 @@ import psutil
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from input_kinds import encoded, photograph, tiny_segmenter  # noqa: E402
+from drawn_files import encoded, photograph  # noqa: E402
+from input_kinds import tiny_segmenter  # noqa: E402
 
 MOST_GROWTH = 1.2
 PATIENCE = 120

@@ -22,7 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from input_kinds import encoded, photograph, tiny_segmenter  # noqa: E402
+from drawn_files import encoded, photograph  # noqa: E402
+from input_kinds import tiny_segmenter  # noqa: E402
 
 MOST_GROWTH = 1.3
 KINDS = 50

@@ -1,0 +1,59 @@
+"""What the root sees when it looks again, and when it looks into a mirror."""
+
+import torch
+from segmenter_fixtures import make_segmenter, random_image
+from torch import nn
+
+
+class Brightness(nn.Module):
+    """A root expert: foreground where the image is bright; notes what it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, image, region):
+        self.seen.append(image)
+        bright = (image.mean(1, keepdim=True) - 0.5) * 10
+        return torch.cat([-bright, bright], dim=1)
+
+
+def look(**settings):
+    """The root's inputs and answer for a small bright square in a dark image."""
+    segmenter = make_segmenter(**settings)
+    segmenter.asked["person"] = expert = Brightness()
+    image = torch.zeros(3, 32, 32)
+    image[:, 4:12, 18:26] = 1
+    [found] = segmenter.descend([image], [{}])
+    return expert.seen, found["person"]
+
+
+def test_a_second_look_sees_what_the_first_found_from_close_up():
+    [first], once = look()
+    [whole, closer], twice = look(second_look=True)
+    assert torch.equal(whole, first)
+    assert closer.mean() > 4 * first.mean()
+    outside = torch.ones(32, 32, dtype=torch.bool)
+    outside[2:14, 16:28] = False
+    assert torch.equal(once[:, outside], twice[:, outside])
+    truth = torch.zeros(32, 32)
+    truth[4:12, 18:26] = 1
+    assert (twice[1] - truth).abs().sum() < (once[1] - truth).abs().sum()
+
+
+def test_a_second_look_needs_a_foreground_that_leaves_room():
+    segmenter = make_segmenter(second_look=True)
+    for value in (0, 1):
+        segmenter.asked["person"] = expert = Brightness()
+        segmenter.descend([torch.full((3, 32, 32), float(value))], [{}])
+        assert len(expert.seen) == 1
+
+
+def test_mirrored_images_get_mirrored_answers():
+    image = random_image()
+    segmenter = make_segmenter(mirror=True)
+    tensors = [
+        torch.from_numpy(some.copy()).permute(2, 0, 1) / 255 for some in (image, image[:, ::-1])
+    ]
+    one, other = segmenter.descend(tensors, [{}, {}])
+    assert torch.allclose(one["person"], other["person"].flip(-1), atol=1e-5)

@@ -1,0 +1,50 @@
+"""A segmenter as files: what is kept, what is refused."""
+
+import json
+
+import pytest
+import torch
+from segmenter_fixtures import MODEL, TREES, make_segmenter
+from torch import nn
+
+from final_model_stage.segmenter import Segmenter
+
+
+def test_saved_and_loaded_it_says_the_same(tmp_path):
+    chain = make_segmenter(TREES[1])
+    chain.save(tmp_path)
+    loaded = Segmenter.load(tmp_path, precision="32-true")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "segmenter.json",
+        *(f"{name}.safetensors" for name in TREES[1].experts),
+    }
+    for name, expert in chain.experts.items():
+        for key, weight in expert.named_parameters():
+            assert torch.equal(loaded.experts[name].state_dict()[key], weight.half().float()), key
+
+
+def test_variances_that_half_precision_cannot_hold_are_kept(tmp_path):
+    chain = make_segmenter(model=MODEL.model_copy(update={"norm": "batch"}))
+    for name, buffer in chain.experts["upper"].named_buffers():
+        if name.endswith("running_var"):
+            buffer.fill_(1e5 + 1)
+    chain.save(tmp_path)
+    loaded = Segmenter.load(tmp_path, precision="32-true")
+    norm = loaded.experts["upper"].decoder.blocks[0].norm
+    assert torch.equal(norm.running_var, torch.full_like(norm.running_var, 1e5 + 1))
+
+
+def test_a_weight_that_half_precision_cannot_hold_is_refused(tmp_path):
+    chain = make_segmenter()
+    nn.init.constant_(chain.experts["upper"].head.bias, 1e6)
+    with pytest.raises(ValueError, match=r"upper.safetensors: head.bias has a weight beyond 65504"):
+        chain.save(tmp_path)
+
+
+def test_weights_of_another_model_are_refused_by_name(tmp_path):
+    make_segmenter().save(tmp_path)
+    config = json.loads((tmp_path / "segmenter.json").read_text())
+    config["experts"]["upper"]["model"]["base_channels"] = 16
+    (tmp_path / "segmenter.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"upper\.safetensors"):
+        Segmenter.load(tmp_path)
