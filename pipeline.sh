@@ -51,5 +51,6 @@ elif ! git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
 fi
 
 python -m final_model_stage.check_params
+python -m final_model_stage.check_lock
 dvc repro "$@"
 python -m final_model_stage.print_results
