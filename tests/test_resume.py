@@ -260,3 +260,16 @@ def test_another_file_of_encoder_weights_is_another_run(tmp_path: Path) -> None:
         ):
             train(tmp_path)
     assert len(checkpoints(tmp_path)) == 2
+
+
+def test_a_run_broken_off_at_the_larger_input_goes_on_there(tmp_path: Path) -> None:
+    larger = {"input_size": 48, "epochs": 2, "learning_rate": 0.01}
+    for folder in (whole := tmp_path / "whole", broken := tmp_path / "broken"):
+        folder.mkdir()
+        write_project(folder, larger=larger, epochs=1)
+    train(whole)
+    with killed(Checkpoint, "save", 2, after=True):
+        train(broken)
+    train(broken)
+    for file in (WEIGHTS, RESULTS / "history.csv"):
+        assert (broken / file).read_bytes() == (whole / file).read_bytes()
