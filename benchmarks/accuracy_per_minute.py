@@ -129,7 +129,7 @@ def train_peer(
         network.parameters(), common.learning_rate, weight_decay=common.weight_decay
     )
     ids = data.ids("train")
-    samples = Photographs(data, ids, tree.leaf_index_of_id(), common.input_size)
+    samples = Photographs(data, ids, tree.leaf_of_id(tree.root.name), common.input_size)
     batches = endless(loader(samples, min(common.batch_size, len(ids))))
     due = [minutes * (look + 1) / looks for look in range(looks)]
     points: list[Point] = []
@@ -168,7 +168,7 @@ def evaluate_peer(
     """Counts (images, leaves, leaves) as of `final_model_stage.evaluate`."""
     network.eval()
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
-    index, counts = tree.leaf_index_of_id(), []
+    index, counts = tree.leaf_of_id(tree.root.name), []
     for pair in read_pairs(data, data.ids("val"), tree, lambda pair: pair):
         if isinstance(pair, str):
             raise ValueError(pair)

@@ -71,7 +71,7 @@ def training(name: str, devices: int, epochs: int) -> Run:
     fabric = Fabric(accelerator="cpu", devices=devices, precision=pick_precision(params.precision))
     fabric.launch()
     loaders = make_loaders(name, name, tree, params, train.machine, fabric)
-    run = Training(fabric, loaders, params, len(tree[name].children))
+    run = Training(fabric, loaders, params)
     run.start(replace(phases(params)[0], epochs=epochs))
     if fabric.is_global_zero:
         _wait()

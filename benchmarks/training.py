@@ -80,20 +80,20 @@ def measure(setup: Setup) -> TrainingSpeed:
     train = load_params(setup.params)
     params = train.experts[name]
     fabric = Fabric(accelerator="cpu", devices=1, precision=pick_precision(params.precision))
-    children = tree[name].children
+    leaves = len(tree.leaves_of(name))
     with chdir(workspace):
         loaders = make_loaders(name, name, tree, params, train.machine, fabric)
     batches = len(loaders.batches)
-    batch = random_batch(loaders.batches.batch_size, params.input_size, len(children))
+    batch = random_batch(loaders.batches.batch_size, params.input_size, leaves)
     resident = replace(loaders, train=cast(DataLoader[Sample], Resident(batch, batches)))
     phase = replace(phases(params)[0], epochs=scale.repeats + 1)
-    ours, memory = (Training(fabric, some, params, len(children)) for some in (loaders, resident))
+    ours, memory = (Training(fabric, some, params) for some in (loaders, resident))
     for one in (ours, memory):
         one.start(phase)
 
-    network = unet(f"tu-{ENCODER}", len(children), AS_ONE_EXPERT).train()
+    network = unet(f"tu-{ENCODER}", leaves, AS_ONE_EXPERT).train()
     optimizer = torch.optim.AdamW(network.parameters(), params.learning_rate)
-    samples = Photographs(people, people.ids("train"), tree.child_of_id(name), params.input_size)
+    samples = Photographs(people, people.ids("train"), tree.leaf_of_id(name), params.input_size)
     plain = loader(samples, loaders.batches.batch_size)
 
     def peer_epoch() -> None:
@@ -129,12 +129,12 @@ def measure(setup: Setup) -> TrainingSpeed:
     )
 
 
-def random_batch(count: int, size: int, children: int) -> Batch:
+def random_batch(count: int, size: int, leaves: int) -> Batch:
     draw = torch.Generator().manual_seed(0)
     return Batch(
         image=torch.rand(count, 3, size, size, generator=draw),
         region=torch.ones(count, 1, size, size),
-        target=torch.randint(children, (count, size, size), generator=draw),
+        target=torch.randint(leaves, (count, size, size), generator=draw),
     )
 
 
@@ -144,6 +144,6 @@ def flop_of_step(training: Training, batch: Batch) -> int:
     with counter:
         logits = training.parallel(batch.image, batch.region)
         dice_weight = training.params.loss.dice_weight
-        training.fabric.backward(expert_loss(logits, batch.target, training.weights, dice_weight))
+        training.fabric.backward(expert_loss(logits, batch.target, training.split, dice_weight))
     training.optimizer.zero_grad()
     return int(counter.get_total_flops())

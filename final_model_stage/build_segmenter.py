@@ -26,7 +26,7 @@ def main() -> None:
     settings = make_settings(tree, preprocessing.data.longest_side, final, trained)
     experts = {}
     for name in tree.experts:
-        experts[name] = Expert(trained[name].model, len(tree[name].children))
+        experts[name] = Expert(trained[name].model, len(tree.leaves_of(name)))
         experts[name].load_state_dict(load_file(EXPERTS / f"{name}.safetensors"))
     Segmenter(settings, experts).save(OUT)
 

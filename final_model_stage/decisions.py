@@ -1,6 +1,8 @@
-"""From what the experts said to leaves: conditionals, their products, and what is decided."""
+"""From what the experts said to leaves: beliefs, conditionals, and what is decided."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -8,8 +10,46 @@ from torch import Tensor
 
 from preprocessing_stage.class_tree import ClassTree, Node
 
+LEAST = 1e-12
+"""Probabilities are divided by this at least: an expert may leave nothing to a node."""
+
 Conditionals = dict[str, Tensor]
 """Expert name -> (children, h, w) float32: probability of each child, given the expert's node."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """What an expert names: the leaves of its node, in the order of their ids."""
+
+    rows: Tensor
+    """(own leaves,) int64: where they stand among all leaves of the tree."""
+    children: Tensor
+    """(children, own leaves) bool: which of them lie in which child."""
+    above: int
+    """Experts between the root and this one, the root among them."""
+
+    @classmethod
+    def of(cls, tree: ClassTree, expert: str) -> Names:
+        own = tree.leaves_of(expert)
+        rows = torch.tensor([row for row, leaf in enumerate(tree.leaves) if leaf in own])
+        children = torch.from_numpy(tree.leaves_of_children(expert))
+        return cls(rows, children, tree.level_of(expert) + 1)
+
+    def split(self, belief: Tensor) -> Tensor:
+        """Probability of each child, given the node, (children, h, w), from that of its leaves."""
+        sums = torch.stack([belief[own].sum(0) for own in self.children])
+        return sums / belief.sum(0).clamp(min=LEAST)
+
+
+def revised(belief: Tensor, answer: Tensor, region: Tensor, names: Names) -> Tensor:
+    """What is believed of an expert's leaves once it has answered, (own leaves, h, w).
+
+    belief: (own leaves, h, w), their sum is what the node is believed to have. answer: of the
+    same shape, given the node. The mean over the experts so far, inside the region (h, w).
+    """
+    node = belief.sum(0).clamp(min=LEAST)
+    mean = (belief / node * names.above + answer) / (names.above + 1)
+    return torch.where(region, node * mean, belief)
 
 
 def resize(conditionals: Conditionals, size: tuple[int, int]) -> Conditionals:

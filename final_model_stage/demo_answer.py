@@ -37,7 +37,7 @@ def answer(segmenter: Segmenter, image: np.ndarray) -> dict[str, Any]:
     tree = segmenter.tree
     image = shrink(image, SHOWN_SIDE)
     result, steps = segment_in_steps(segmenter, image)
-    indices = tree.leaf_index_of_id()[result.labels]
+    indices = tree.leaf_of_id(tree.root.name)[result.labels]
     shares = np.concatenate([result.uncertainty[None], result.leaf_probabilities])
     planes = np.concatenate([indices[None], (shares * 255).round().astype(np.uint8)])
     return {

@@ -62,7 +62,7 @@ def _count(segmenter: Segmenter, pairs: list[Pair], oracle_level: int | None) ->
     known = None
     if oracle_level is not None:
         known = [true_conditionals(pair.labels, tree, oracle_level) for pair in pairs]
-    index = tree.leaf_index_of_id()
+    index = tree.leaf_of_id(tree.root.name)
     predictions = segmenter.label([pair.image for pair in pairs], known)
     return [
         confusion_matrix(index[pair.labels], index[labels], len(tree.leaves))

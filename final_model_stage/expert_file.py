@@ -39,14 +39,14 @@ def write_expert(expert: Expert, path: Path) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def read_expert(path: Path, model: ModelParams, children: int, digest: str | None) -> Expert:
+def read_expert(path: Path, model: ModelParams, leaves: int, digest: str | None) -> Expert:
     """The expert of `path`. Raises OSError, or ValueError if the file is damaged or does not fit.
 
     digest: SHA-256 that the file must have; None = not known.
     """
     try:
         with torch.device("meta"):  # shapes without memory
-            network = Expert(model, children)
+            network = Expert(model, leaves)
     except Exception as error:  # timm raises anything for a name or size that it does not know
         raise ValueError(f"{path}: segmenter.json names no such network: {error}") from error
     shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
@@ -69,6 +69,6 @@ def read_expert(path: Path, model: ModelParams, children: int, digest: str | Non
             f"{path}: damaged since it was saved; get the folder again, or make it anew with "
             "`dvc repro -f build_segmenter`"
         )
-    expert = Expert(model, children)
+    expert = Expert(model, leaves)
     expert.load_state_dict(load(data))
     return expert

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from final_model_stage.decisions import leaf_probabilities
+from final_model_stage.decisions import leaf_probabilities, revised
 from final_model_stage.segmenter import SECOND_LOOK_SHARE, Segmenter
 from preprocessing_stage.class_tree import BACKGROUND, Node
 from train_stage.regions import LARGEST_ASPECT
@@ -32,6 +32,7 @@ class Chain(nn.Module):
                 "graph can repeat; export one with `passes` 1 in segmenter.json"
             )
         self.settings, self.tree = segmenter.settings, segmenter.tree
+        self.names = segmenter.names
         self.experts = nn.ModuleDict(copy.deepcopy(segmenter.experts)).cpu()
         for name, settings in self.settings.experts.items():
             # Constants of the graph: other libraries space them otherwise by a bit.
@@ -73,11 +74,13 @@ class Chain(nn.Module):
         return image
 
     def _descend(self, image: Tensor) -> dict[str, Tensor]:
-        """Expert name -> (1, children, h, w): from the root down, within what parents claimed.
+        """Expert name -> (1, children, h, w): as Segmenter.descend.
 
         image: (1, 3, h, w) in 0..1.
         """
         found = {}
+        belief = torch.full_like(image[0, :1], 1 / len(self.tree.leaves))
+        belief = belief.repeat(len(self.tree.leaves), 1, 1)
         regions = {self.tree.root.name: torch.ones_like(image[:, :1], dtype=torch.bool)}
         for name in self.tree.experts:
             region = regions[name]
@@ -86,8 +89,11 @@ class Chain(nn.Module):
                 if name == self.tree.root.name
                 else self._ask(name, image, region, self._box(name, region))
             )
-            found[name] = torch.where(region, said, 1 / said.shape[1])
-            claimed = said.argmax(1, keepdim=True)
+            names = self.names[name]
+            own = revised(belief[names.rows], said[0], region[0, 0], names)
+            belief = belief.index_copy(0, names.rows, own)
+            found[name] = names.split(own)[None]
+            claimed = found[name].argmax(1, keepdim=True)
             for k, child in enumerate(self.tree[name].children):
                 regions[child.name] = region & (claimed == k)
         return found
@@ -100,7 +106,8 @@ class Chain(nn.Module):
         if not self.settings.second_look or not any(background):
             return said
         height, width = image.shape[2:]
-        foreground = said.argmax(1, keepdim=True) != background.index(True)
+        split = self.names[root.name].split(said[0])
+        foreground = split.argmax(0)[None, None] != background.index(True)
         box = clip_box(self._box(root.name, foreground), height, width)
         left, top, right, bottom = box.unbind()
         small = (right - left) * (bottom - top) < SECOND_LOOK_SHARE * height * width
@@ -114,7 +121,7 @@ class Chain(nn.Module):
         return region_box(region[0, 0], self.settings.experts[name].box_margin)
 
     def _ask(self, name: str, image: Tensor, region: Tensor, box: Tensor) -> Tensor:
-        """Probabilities (1, children, h, w) of one expert, which sees what lies in the box (4,).
+        """Probabilities (1, leaves, h, w) of one expert, which sees what lies in the box (4,).
 
         region: (1, 1, h, w) bool.
         """

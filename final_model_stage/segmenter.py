@@ -18,11 +18,13 @@ from torch import Tensor
 
 from final_model_stage.decisions import (
     Conditionals,
+    Names,
     hard_decision,
     leaf_probabilities,
     likeliest,
     product_decision,
     resize,
+    revised,
 )
 from final_model_stage.expert_file import read_expert, write_expert
 from final_model_stage.fold_norms import for_prediction
@@ -86,6 +88,7 @@ class Segmenter:
         """experts: one for each inner node of the tree. device: None = a GPU where there is one."""
         self.settings = settings
         self.tree = ClassTree(settings.tree)
+        self.names = {name: Names.of(self.tree, name) for name in self.tree.experts}
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.bf16 = pick_precision(precision) == "bf16-mixed"
         self.experts = {name: experts[name].to(self.device) for name in self.tree.experts}
@@ -105,7 +108,7 @@ class Segmenter:
             name: read_expert(
                 path / f"{name}.safetensors",
                 settings.experts[name].model,
-                len(tree[name].children),
+                len(tree.leaves_of(name)),
                 settings.sha256.get(name),
             )
             for name in tree.experts
@@ -164,31 +167,39 @@ class Segmenter:
     def descend(
         self, images: Sequence[Tensor], known: Sequence[Conditionals]
     ) -> list[Conditionals]:
-        """Apply the experts from the root down; each sees what its parent claimed.
+        """Ask the experts from the root down; each sees what its parent claimed.
 
-        images: (3, h, w) float in 0..1. known: per image, conditionals not to be predicted.
+        What is believed of the leaves goes down with the regions: at first what the root says;
+        each further expert averages its own answer with it, inside its region. So all experts on
+        the way to a pixel have an equal say there, and the last one is not left alone with what
+        it sees.
+
+        images: (3, h, w) float in 0..1. known: per image, conditionals that hold whatever the
+        experts say.
         """
         found: list[Conditionals] = [{} for _ in images]
+        leaves = len(self.tree.leaves)
+        beliefs = [torch.full((leaves, *image.shape[1:]), 1 / leaves) for image in images]
         regions = [
             {self.tree.root.name: torch.ones(image.shape[1:], dtype=torch.bool)} for image in images
         ]
         for name in self.tree.experts:
             inside = [region[name] for region in regions]
-            asked = [i for i in range(len(images)) if name not in known[i] and inside[i].any()]
+            asked = [i for i in range(len(images)) if inside[i].any()]
             some, own = [images[i] for i in asked], [inside[i] for i in asked]
             if name == self.tree.root.name:
                 answers = self._ask_root(some, own)
             else:
                 margin = self.settings.experts[name].box_margin
                 answers = self._ask(name, some, own, [region_box(r, margin) for r in own])
-            predicted = dict(zip(asked, answers, strict=True))
+            names = self.names[name]
+            for i, answer in zip(asked, answers, strict=True):
+                beliefs[i][names.rows] = revised(beliefs[i][names.rows], answer, inside[i], names)
             for i, region in enumerate(inside):
-                children = self.tree[name].children
-                undecided = torch.full((len(children), *region.shape), 1 / len(children))
-                split = known[i].get(name, predicted.get(i, undecided))
-                found[i][name] = torch.where(region, split, undecided)
+                split = known[i].get(name, names.split(beliefs[i][names.rows]))
+                found[i][name] = split
                 claimed = likeliest(split)
-                for k, child in enumerate(children):
+                for k, child in enumerate(self.tree[name].children):
                     regions[i][child.name] = region & (claimed == k)
         return found
 
@@ -206,7 +217,7 @@ class Segmenter:
         margin = self.settings.experts[root.name].box_margin
         closer: dict[int, Tensor] = {}
         for i, answer in enumerate(answers):
-            foreground = likeliest(answer) != background.index(True)
+            foreground = likeliest(self.names[root.name].split(answer)) != background.index(True)
             if foreground.any():
                 box = clip_box(region_box(foreground, margin), *foreground.shape)
                 if box_area(box) < SECOND_LOOK_SHARE * foreground.numel():
@@ -226,7 +237,7 @@ class Segmenter:
     def _ask(
         self, name: str, images: list[Tensor], regions: list[Tensor], boxes: list[Tensor]
     ) -> list[Tensor]:
-        """Probabilities (children, h, w) from one expert, which sees what lies in the boxes."""
+        """Probabilities (leaves, h, w) from one expert, which sees what lies in the boxes."""
         settings = self.settings.experts[name]
         frames = [box_frame(box) for box in boxes]
         answers: list[Tensor] = []
@@ -247,7 +258,7 @@ class Segmenter:
         ]
 
     def _average(self, name: str, inputs: Tensor, masks: Tensor) -> Tensor:
-        """Mean probabilities (B, children, S, S) of an expert over its passes and the mirror."""
+        """Mean probabilities (B, leaves, S, S) of an expert over its passes and the mirror."""
         if self.settings.mirror:
             inputs, masks = torch.cat([inputs, inputs.flip(-1)]), torch.cat([masks, masks.flip(-1)])
         total = torch.zeros(())

@@ -62,7 +62,9 @@ def _calls(segmenter: Segmenter) -> Iterator[dict[str, list[Call]]]:
     calls: dict[str, list[Call]] = {name: [] for name in segmenter.asked}
 
     def listen(name: str, inputs: tuple[Tensor, Tensor], logits: Tensor) -> None:
-        heard = (*inputs, logits.softmax(1))
+        leaves = logits.softmax(1)
+        children = [leaves[:, own].sum(1) for own in segmenter.names[name].children]
+        heard = (*inputs, torch.stack(children, 1))
         calls[name] += zip(*(tensor.detach().float().cpu() for tensor in heard), strict=True)
 
     def hook(name: str, expert: nn.Module) -> torch.utils.hooks.RemovableHandle:

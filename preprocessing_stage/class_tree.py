@@ -72,7 +72,7 @@ class ClassTree:
     @property
     def leaves(self) -> tuple[Node, ...]:
         """All leaves, the background among them, in order of their ids."""
-        return tuple(sorted(self.root.leaves(), key=lambda leaf: leaf.id or 0))
+        return self.leaves_of(self.root.name)
 
     @property
     def depth(self) -> int:
@@ -107,6 +107,17 @@ class ClassTree:
         """Leaf ids that belong to the node `name`."""
         return tuple(leaf.id for leaf in self[name].leaves() if leaf.id is not None)
 
+    def leaves_of(self, name: str) -> tuple[Node, ...]:
+        """Leaves at or below the node `name`, in order of their ids: what its expert names."""
+        return tuple(sorted(self[name].leaves(), key=lambda leaf: leaf.id or 0))
+
+    def leaves_of_children(self, expert: str) -> np.ndarray:
+        """(children, leaves) bool: which of `leaves_of(expert)` lie in which child."""
+        leaves = self.leaves_of(expert)
+        return np.array(
+            [[leaf in child.leaves() for leaf in leaves] for child in self[expert].children]
+        )
+
     def child_of_id(self, expert: str) -> np.ndarray:
         """Lookup table (256,) uint8: leaf id -> index of the child of `expert` that holds it.
 
@@ -117,10 +128,10 @@ class ClassTree:
             table[list(self.ids(child.name))] = index
         return table
 
-    def leaf_index_of_id(self) -> np.ndarray:
-        """Lookup table (256,) uint8: leaf id -> index in `leaves`; all others map to 255."""
+    def leaf_of_id(self, name: str) -> np.ndarray:
+        """Lookup table (256,) uint8: leaf id -> index in `leaves_of(name)`; others map to 255."""
         table = np.full(256, IGNORE, np.uint8)
-        for index, leaf in enumerate(self.leaves):
+        for index, leaf in enumerate(self.leaves_of(name)):
             table[leaf.id] = index
         return table
 

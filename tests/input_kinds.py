@@ -58,7 +58,7 @@ def tiny_segmenter(
     torch.manual_seed(0)
     size = {"base_channels": 8, "max_channels": 16, "depth": 2, "stem_stride": 1}
     model = ModelParams(encoder="unet", initial_pool=1, norm="layer", dropout=0.5, **size)
-    experts = {name: Expert(model, len(tree[name].children)) for name in tree.experts}
+    experts = {name: Expert(model, len(tree.leaves_of(name))) for name in tree.experts}
     picture = torch.tensor(np.asarray(photograph((16, 16)))).permute(2, 0, 1)[None] / 255
     for expert in experts.values():
         expert.eval()

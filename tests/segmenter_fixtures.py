@@ -43,7 +43,7 @@ MODEL = ModelParams(
 
 def make_segmenter(tree=TREES[0], longest_side=32, mode="hard", passes=1, model=MODEL, **settings):
     torch.manual_seed(0)
-    experts = {name: Expert(model, len(tree[name].children)) for name in tree.experts}
+    experts = {name: Expert(model, len(tree.leaves_of(name))) for name in tree.experts}
     for expert in experts.values():  # so that every child gets some pixels of a random image
         nn.init.normal_(expert.head.weight)
         nn.init.zeros_(expert.head.bias)

@@ -53,7 +53,9 @@ def base(tmp_path_factory, params_file, make_dataset, tree) -> Setup:
     params = params_file(folder)
     trained, data = load_params(params).experts, load_preprocessing_params(params).data
     settings = make_settings(tree, data.longest_side, load_final_params(params), trained)
-    experts = {name: Expert(trained[name].model, len(tree[name].children)) for name in tree.experts}
+    experts = {
+        name: Expert(trained[name].model, len(tree.leaves_of(name))) for name in tree.experts
+    }
     Segmenter(settings, experts).save(folder / "segmenter")
     people = make_dataset(folder / "people", train=4, val=2)
     return Setup(people, params, folder / "segmenter", folder, TINY)

@@ -69,10 +69,21 @@ def test_child_of_id_of_the_root_knows_every_leaf(tree):
     assert set(tree.child_of_id("person")[7:]) == {255}
 
 
-def test_leaf_index_of_id_counts_the_leaves(deep_tree):
-    table = deep_tree.leaf_index_of_id()
+def test_leaf_of_id_of_the_root_counts_the_leaves(deep_tree):
+    table = deep_tree.leaf_of_id(deep_tree.root.name)
     assert table[[0, 3, 5, 17, 41, 90, 200]].tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert np.count_nonzero(table == 255) == 256 - 7
+
+
+def test_an_expert_names_the_leaves_below_it_in_the_order_of_their_ids(deep_tree):
+    assert [leaf.id for leaf in deep_tree.leaves_of("front")] == [3, 17, 90]
+    assert deep_tree.leaf_of_id("front")[[3, 17, 90, 0]].tolist() == [0, 1, 2, 255]
+    skull, fore_leg = deep_tree["front"].children
+    assert (skull.id, len(fore_leg.children)) == (17, 2)
+    assert deep_tree.leaves_of_children("front").tolist() == [
+        [False, True, False],
+        [True, False, True],
+    ]
 
 
 def test_a_tree_gives_back_the_section_it_was_built_from(tree, deep_tree, repo_params):

@@ -81,7 +81,7 @@ def test_an_upload_is_answered_with_what_the_segmenter_says(served):
     assert status == 200
     result = page.segmenter.segment(pixels)
     labels, uncertainty, *rest = unpacked(answer["planes"])
-    np.testing.assert_array_equal(labels, TREE.leaf_index_of_id()[result.labels])
+    np.testing.assert_array_equal(labels, TREE.leaf_of_id(TREE.root.name)[result.labels])
     np.testing.assert_allclose(uncertainty / 255, result.uncertainty, atol=0.003)
     for k, share in enumerate(result.leaf_probabilities):
         np.testing.assert_allclose(rest[k] / 255, share, atol=0.003)
@@ -245,7 +245,7 @@ def test_a_photograph_is_uploaded_and_explained(opened, served):
         frame = opened.locator("#photograph").bounding_box()
         scale = frame["width"] / 88
         opened.mouse.move(frame["x"] + (x + 0.5) * scale, frame["y"] + (y + 0.5) * scale)
-        leaf = names[TREE.leaf_index_of_id()[result.labels[y, x]]]
+        leaf = names[TREE.leaf_of_id(TREE.root.name)[result.labels[y, x]]]
         assert opened.locator(".path b").last.inner_text() == leaf
         rows = opened.locator("#readout .row").all_inner_texts()
         shown = {name: float(share.removesuffix(" %")) for name, share in map(str.splitlines, rows)}

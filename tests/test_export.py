@@ -134,9 +134,8 @@ def test_a_second_look_is_where_the_segmenter_takes_it(monkeypatch: pytest.Monke
 
 def test_experts_without_a_region_change_nothing() -> None:
     segmenter = tiny_segmenter()
-    for name in ("person", "body"):
-        with torch.no_grad():  # all is background, and of what is none all is upper
-            segmenter.experts[name].head.bias += torch.tensor([99.0, -99.0])
+    with torch.no_grad():  # all is background
+        segmenter.experts["person"].head.bias[0] += 99
     image = images()[1]
     _, labels = Chain(segmenter)(torch.from_numpy(image))
     assert not labels.any() and not segmenter(image).any()

@@ -5,9 +5,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from train_stage.losses import class_weights, cross_entropy, dice, expert_loss
+from train_stage.losses import Split, class_weights, cross_entropy, dice, expert_loss
 
 WEIGHTS = torch.tensor([0.5, 1.5, 1.0])
+LEAVES_ONLY = Split(torch.eye(3, dtype=torch.bool), WEIGHTS, WEIGHTS)
+TWO_OF_THREE = Split(
+    torch.tensor([[True, False, True], [False, True, False]]), WEIGHTS, torch.tensor([0.8, 1.2])
+)
 
 
 def random_batch(samples: int = 4) -> tuple[Tensor, Tensor]:
@@ -54,7 +58,7 @@ def test_dice_does_not_count_absent_classes() -> None:
 
 def test_ignored_pixels_have_no_gradient() -> None:
     logits, target = random_batch()
-    expert_loss(logits, target, WEIGHTS, 1.0).backward()
+    expert_loss(logits, target, LEAVES_ONLY, 1.0).backward()
     ignored = (target == 255)[:, None].expand_as(logits)
     assert (logits.grad[ignored] == 0).all()
     assert (logits.grad[~ignored] != 0).all()
@@ -62,7 +66,7 @@ def test_ignored_pixels_have_no_gradient() -> None:
 
 def test_a_sample_without_any_target_costs_nothing() -> None:
     logits, target = random_batch(1)
-    loss = expert_loss(logits, torch.full_like(target, 255), WEIGHTS, 1.0)
+    loss = expert_loss(logits, torch.full_like(target, 255), LEAVES_ONLY, 1.0)
     loss.backward()
     assert loss == 0
     assert (logits.grad == 0).all()
@@ -71,14 +75,32 @@ def test_a_sample_without_any_target_costs_nothing() -> None:
 def test_dice_weight_scales_dice() -> None:
     logits, target = random_batch()
     expected = (cross_entropy(logits, target, WEIGHTS) + 0.3 * dice(logits, target)).mean()
-    torch.testing.assert_close(expert_loss(logits, target, WEIGHTS, 0.3), expected)
+    torch.testing.assert_close(expert_loss(logits, target, LEAVES_ONLY, 0.3), expected)
+
+
+def test_a_child_is_as_likely_as_its_leaves_together() -> None:
+    logits, target = random_batch()
+    likely = logits.softmax(1)
+    expected = torch.stack([likely[:, 0] + likely[:, 2], likely[:, 1]], 1)
+    torch.testing.assert_close(TWO_OF_THREE.children(logits).softmax(1), expected)
+    child = TWO_OF_THREE.child_of(target)
+    assert child[target == 255].eq(255).all()
+    assert child[target != 255].eq(target[target != 255] == 1).all()
+
+
+def test_the_split_into_children_counts_beside_the_leaves() -> None:
+    logits, target = random_batch()
+    child = TWO_OF_THREE.children(logits), TWO_OF_THREE.child_of(target)
+    of_children = cross_entropy(*child, TWO_OF_THREE.child_weights) + 0.3 * dice(*child)
+    expected = expert_loss(logits, target, LEAVES_ONLY, 0.3) + of_children.mean()
+    torch.testing.assert_close(expert_loss(logits, target, TWO_OF_THREE, 0.3), expected)
 
 
 def test_halves_of_a_batch_average_to_its_loss_and_gradient() -> None:
     logits, target = random_batch()
-    whole = expert_loss(logits, target, WEIGHTS, 1.0)
+    whole = expert_loss(logits, target, LEAVES_ONLY, 1.0)
     (gradient,) = torch.autograd.grad(whole, logits)
     parts = zip(logits.split(2), target.split(2), strict=True)
-    halves = torch.stack([expert_loss(*part, WEIGHTS, 1.0) for part in parts]).mean()
+    halves = torch.stack([expert_loss(*part, LEAVES_ONLY, 1.0) for part in parts]).mean()
     torch.testing.assert_close(halves, whole)
     torch.testing.assert_close(torch.autograd.grad(halves, logits)[0], gradient)

@@ -18,9 +18,9 @@ from train_stage.model import Block, Expert, LayerNorm2d
 ENCODERS = pytest.mark.parametrize("changes", [{}, TIMM], ids=["unet", "timm"])
 
 
-def build(children: int = 3, **changes: Any) -> Expert:
+def build(leaves: int = 3, **changes: Any) -> Expert:
     torch.manual_seed(0)
-    return Expert(expert_params(input_size=64, model=changes).model, children)
+    return Expert(expert_params(input_size=64, model=changes).model, leaves)
 
 
 def inputs() -> tuple[Tensor, Tensor]:

@@ -98,7 +98,7 @@ def test_the_root_sees_all_of_the_image_its_ignored_pixels_too(tmp_path: Path) -
     assert (region == 1).all()
     assert (target[:8] == 255).all()
     nearest = np.arange(0.5, 40) * 48 / 40
-    assert torch.equal(target[8:] == 1, torch.from_numpy(labels[8:, nearest.astype(int)] > 0))
+    assert torch.equal(target[8:], torch.from_numpy(labels[8:, nearest.astype(int)]).long())
 
 
 def test_children_see_samples_with_their_region_in_its_box(tmp_path: Path) -> None:
@@ -162,15 +162,20 @@ def test_as_many_samples_turn_gray(split: PackedSplit, share: int, least: int, m
     assert least <= sum(grays) <= most
 
 
-def test_class_weights_come_from_the_pixels_of_the_children(
+def test_class_weights_come_from_the_pixels_of_leaves_and_children(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pairs = draw_pairs(3)
     write_packed(tmp_path, {"train": pairs, "val": pairs[:1]})
     monkeypatch.chdir(tmp_path)
-    weights = loaders(loss={"class_weight_damping": 1}).weights
+    split = loaders(loss={"class_weight_damping": 1}).split
     body = sum((labels > 0).mean() for _, labels in pairs) / 3
-    torch.testing.assert_close(weights, torch.tensor([2 * body, 2 * (1 - body)]).float())
+    expected = torch.tensor([2 * body, 2 * (1 - body)]).float()
+    torch.testing.assert_close(split.child_weights, expected)
+    rarity = 1 / np.array([np.mean([labels == i for _, labels in pairs]) for i in range(3)])
+    expected = torch.from_numpy(3 * rarity / rarity.sum()).float()
+    torch.testing.assert_close(split.leaf_weights, expected)
+    assert split.leaves.tolist() == [[True, False, False], [False, True, True]]
 
 
 def epoch_of(epoch: int, **options: Any) -> list[list[tuple[int, int]]]:

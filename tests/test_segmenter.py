@@ -9,7 +9,13 @@ from segmenter_fixtures import TREES, make_segmenter, random_image, random_label
 from torch import nn
 
 from final_model_stage import segmenter as segmenter_module
-from final_model_stage.decisions import hard_decision, leaf_probabilities, product_decision
+from final_model_stage.decisions import (
+    Names,
+    hard_decision,
+    leaf_probabilities,
+    product_decision,
+    revised,
+)
 from final_model_stage.evaluate import evaluate, true_conditionals
 from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.check_dataset import Pair
@@ -120,20 +126,64 @@ def test_product_mode_may_overrule_an_unsure_parent():
     assert hard_decision(tree, said).item() != 0
 
 
+def test_an_answer_is_averaged_with_those_before_it_inside_the_region():
+    names = Names.of(TREES[0], "upper")  # the third expert on its path: person, body, upper
+    assert names.rows.tolist() == [1, 3] and names.above == 2  # hand, head
+    belief = torch.tensor([[[0.3, 0.3]], [[0.1, 0.1]]])
+    answer = torch.tensor([[[0.0, 0.0]], [[1.0, 1.0]]])
+    region = torch.tensor([[True, False]])
+    hand, head = revised(belief, answer, region, names).unbind()
+    assert hand.flatten().tolist() == pytest.approx([0.4 * 2 / 3 * 3 / 4, 0.3])
+    assert head.flatten().tolist() == pytest.approx([0.4 * (2 / 3 * 1 / 4 + 1 / 3), 0.1])
+
+
+def test_a_split_is_the_share_of_a_childs_leaves():
+    names = Names.of(TREES[0], "body")  # hand, foot, head, knee; upper: hand and head
+    belief = torch.tensor([0.1, 0.2, 0.3, 0.2]).view(4, 1, 1)
+    assert names.split(belief).flatten().tolist() == pytest.approx([0.5, 0.5])
+    assert names.split(0 * belief).flatten().tolist() == [0, 0]
+
+
+class Says(nn.Module):
+    """An expert that gives its leaves these probabilities everywhere."""
+
+    def __init__(self, *probabilities):
+        super().__init__()
+        self.logits = torch.tensor(probabilities).log().view(1, -1, 1, 1)
+
+    def forward(self, image, region):
+        return self.logits.expand(len(image), -1, *image.shape[2:])
+
+
+def test_every_expert_on_the_way_to_a_pixel_has_its_say():
+    chain = make_segmenter()
+    chain.asked = {
+        "person": Says(0.2, 0.2, 0.2, 0.2, 0.2),  # background, hand, foot, head, knee
+        "body": Says(0.4, 0.1, 0.4, 0.1),
+        "upper": Says(0.9, 0.1),
+        "lower": Says(0.9, 0.1),  # is not asked: all is upper
+    }
+    result = chain.segment(random_image())
+    expected = {
+        "background": 0.2,
+        "hand": 0.8 * 0.65 * (2 * 0.5 + 0.9) / 3,
+        "foot": 0.8 * 0.175,
+        "head": 0.8 * 0.65 * (2 * 0.5 + 0.1) / 3,
+        "knee": 0.8 * 0.175,
+    }
+    names = [leaf.name for leaf in chain.tree.leaves]
+    found = result.leaf_probabilities[:, 7, 9].tolist()
+    assert dict(zip(names, found, strict=True)) == pytest.approx(expected)
+
+
 def test_experts_with_an_empty_region_are_not_asked():
     chain = make_segmenter()
-
-    class Background(nn.Module):
-        def forward(self, image, region):
-            return (
-                torch.tensor([9.0, -9.0]).view(1, 2, 1, 1).expand(len(image), 2, *image.shape[2:])
-            )
 
     class Broken(nn.Module):
         def forward(self, image, region):
             raise AssertionError("asked for nothing")
 
-    chain.asked = {name: Broken() for name in chain.asked} | {"person": Background()}
+    chain.asked = {name: Broken() for name in chain.asked} | {"person": Says(0.96, *[0.01] * 4)}
     assert not chain(random_image()).any()
 
 

@@ -3,15 +3,17 @@
 import pytest
 import torch
 from safetensors.torch import save_file
+from segmenter_fixtures import PEOPLE
 from train_fixtures import expert_params
 
+from preprocessing_stage.class_tree import ClassTree
 from train_stage.model import Expert
-from train_stage.start_from import start_file, start_from
+from train_stage.start_from import head_rows, start_file, start_from
 
 
-def expert(children=2, seed=0, **changes):
+def expert(leaves=2, seed=0, **changes):
     torch.manual_seed(seed)
-    return Expert(expert_params(**changes).model, children)
+    return Expert(expert_params(**changes).model, leaves)
 
 
 def stored(model, path):
@@ -27,12 +29,22 @@ def test_every_tensor_is_taken_over(tmp_path):
 
 
 def test_a_head_for_other_classes_starts_anew(tmp_path):
-    trained, fresh = expert(children=4, seed=1), expert(children=2, seed=2)
+    trained, fresh = expert(leaves=4, seed=1), expert(leaves=2, seed=2)
     own_head = fresh.head.weight.clone()
     start_from(fresh, stored(trained, tmp_path / "body.safetensors"))
     assert torch.equal(fresh.head.weight, own_head)
     for name, tensor in fresh.encoder.state_dict().items():
         assert torch.equal(tensor, trained.encoder.state_dict()[name]), name
+
+
+def test_from_the_common_network_an_expert_takes_the_rows_of_its_leaves(tmp_path):
+    tree = ClassTree(PEOPLE)
+    rows = head_rows(tree, "lower")
+    assert [tree.leaves[row].name for row in rows] == ["foot", "knee"]
+    trained, fresh = expert(leaves=5, seed=1), expert(leaves=2, seed=2)
+    start_from(fresh, stored(trained, tmp_path / "common.safetensors"), rows)
+    assert torch.equal(fresh.head.weight, trained.head.weight[rows])
+    assert torch.equal(fresh.head.bias, trained.head.bias[rows])
 
 
 def test_another_network_is_refused_and_changes_nothing(tmp_path):

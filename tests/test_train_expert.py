@@ -46,7 +46,7 @@ from train_stage.training import Training
 
 
 def test_writes_weights_that_the_model_takes(unbroken: Path) -> None:
-    model = Expert(expert_params().model, children=2)
+    model = Expert(expert_params().model, leaves=3)
     model.load_state_dict(load_file(unbroken / WEIGHTS))
 
 
@@ -73,7 +73,7 @@ def test_metrics_are_those_of_the_last_epoch(unbroken: Path) -> None:
         "loss": last["loss"],
         "val_loss": last["val_loss"],
         "epochs": 3,
-        "parameters": sum(p.numel() for p in Expert(expert_params().model, 2).parameters()),
+        "parameters": sum(p.numel() for p in Expert(expert_params().model, 3).parameters()),
     }
 
 
@@ -117,7 +117,7 @@ def test_a_validation_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> No
     write_project(tmp_path)
 
     def predict(training: Training, batch: Batch) -> torch.Tensor:
-        return torch.full((len(batch.image), 2, 32, 32), torch.inf)
+        return torch.full((len(batch.image), 3, 32, 32), torch.inf)
 
     with (
         mock.patch.object(Training, "predict", predict),
@@ -141,7 +141,7 @@ def test_a_class_that_validation_lacks_has_no_figure(tmp_path: Path) -> None:
 
 
 def background(images: int) -> torch.Tensor:
-    return torch.tensor([9.0, -9.0]).view(1, 2, 1, 1).expand(images, 2, 32, 32)
+    return torch.tensor([9.0, -9, -9]).view(1, 3, 1, 1).expand(images, 3, 32, 32)
 
 
 def test_fewer_samples_than_processes_can_share_are_refused(tmp_path: Path) -> None:

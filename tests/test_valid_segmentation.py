@@ -62,7 +62,7 @@ def segmenter() -> Segmenter:
             seed=0,
             experts={name: settings for name in TREE.experts},
         ),
-        {name: Expert(model, len(TREE[name].children)) for name in TREE.experts},
+        {name: Expert(model, len(TREE.leaves_of(name))) for name in TREE.experts},
         precision="32-true",
         device="cpu",
     )

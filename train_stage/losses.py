@@ -4,6 +4,7 @@ processes with equal shares of a batch average to the gradient of the whole batc
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -23,12 +24,43 @@ def class_weights(pixels: Sequence[int], damping: float) -> Tensor:
     return (weights * present.sum() / weights.sum()).float()
 
 
-def expert_loss(logits: Tensor, target: Tensor, weights: Tensor, dice_weight: float) -> Tensor:
-    """Weighted cross-entropy + dice_weight x soft Dice, a scalar.
+@dataclass(frozen=True)
+class Split:
+    """How the leaves below an expert's node make up the node's children."""
 
-    logits: (B, C, S, S) float. target: (B, S, S) long, 0..C-1 or 255 = ignored.
+    leaves: Tensor
+    """(children, leaves) bool: which leaves lie in which child."""
+    leaf_weights: Tensor
+    """(leaves,) float32."""
+    child_weights: Tensor
+    """(children,) float32."""
+
+    def to(self, device: torch.device) -> Split:
+        return Split(*(tensor.to(device) for tensor in vars(self).values()))
+
+    def children(self, logits: Tensor) -> Tensor:
+        """Logits of the children (B, children, S, S) from those of the leaves: a child is as
+        likely as its leaves together."""
+        return torch.stack([logits[:, own].logsumexp(1) for own in self.leaves], 1)
+
+    def child_of(self, target: Tensor) -> Tensor:
+        """Index of the child from that of the leaf, any shape, long; 255 stays."""
+        child = self.leaves.int().argmax(0)
+        known = target != IGNORE
+        return torch.where(known, child[target * known], IGNORE)
+
+
+def expert_loss(logits: Tensor, target: Tensor, split: Split, dice_weight: float) -> Tensor:
+    """Weighted cross-entropy + dice_weight x soft Dice, of the leaves and, where children have
+    several, of the children as well; a scalar.
+
+    logits: (B, leaves, S, S) float. target: (B, S, S) long, index of the leaf or 255 = ignored.
     """
-    return (cross_entropy(logits, target, weights) + dice_weight * dice(logits, target)).mean()
+    tasks = [(logits, target, split.leaf_weights)]
+    if len(split.child_weights) < len(split.leaf_weights):
+        tasks.append((split.children(logits), split.child_of(target), split.child_weights))
+    losses = [cross_entropy(*task) + dice_weight * dice(*task[:2]) for task in tasks]
+    return torch.stack(losses).sum(0).mean()
 
 
 def cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:

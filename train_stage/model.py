@@ -23,7 +23,9 @@ STD = (0.229, 0.224, 0.225)
 
 
 class Expert(nn.Module):
-    """Image and region in, logits of the region's children out.
+    """Image and region in, logits of the region's leaves out; a child is the sum of its leaves.
+
+    So the expert learns its split from the parts: a leg teaches the root what a body is.
 
     Normalises, then zeroes whatever lies outside the region: a pixel that the expert must not
     see is the mean colour. Training, chain and export all zero here and nowhere else.
@@ -32,19 +34,19 @@ class Expert(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, params: ModelParams, children: int) -> None:
+    def __init__(self, params: ModelParams, leaves: int) -> None:
         super().__init__()
         own = params.encoder == "unet"
         encoder: Encoder | TimmEncoder = Encoder(params) if own else TimmEncoder(params)
         self.encoder = encoder
         self.decoder = Decoder(encoder.channels, params)
-        self.head = nn.Conv2d(self.decoder.channels[0], children, 1)
+        self.head = nn.Conv2d(self.decoder.channels[0], leaves, 1)
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, image: Tensor, region: Tensor) -> Tensor:
-        """Logits (B, children, S, S) float32.
+        """Logits (B, leaves, S, S) float32.
 
         image: (B, 3, S, S) float in 0..1; S divisible by the model's stride.
         region: (B, 1, S, S), 1 inside, 0 outside.

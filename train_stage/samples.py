@@ -24,7 +24,8 @@ class Batch:
     region: Tensor
     """(B, 1, S, S) float32, 1 inside the expert's region."""
     target: Tensor
-    """(B, S, S) long: index of the child, 255 outside the region and where truth is unknown."""
+    """(B, S, S) long: index in the tree's `leaves_of` the expert, 255 outside the region and where
+    truth is unknown."""
 
 
 Sample = tuple[Tensor, Tensor, Tensor]
@@ -58,7 +59,7 @@ class ExpertSamples(Dataset[Sample]):
         self.augment, self.gray_share = augment, gray_share
         self.is_root = expert == tree.root.name
         ids = tree.ids(expert)
-        self.child_of_id = tree.child_of_id(expert)
+        self.leaf_of_id = tree.leaf_of_id(expert)
         self.used = [
             index
             for index, row in enumerate(split.rows)
@@ -79,7 +80,7 @@ class ExpertSamples(Dataset[Sample]):
         epoch, index = key
         index = self.used[index]
         image = torch.from_numpy(self.split.image(index).astype(np.float32) / 255).permute(2, 0, 1)
-        target = torch.from_numpy(self.child_of_id[self.split.labels(index)])
+        target = torch.from_numpy(self.leaf_of_id[self.split.labels(index)])
         height, width = target.shape
         if self.is_root:
             region = torch.ones(height, width, dtype=torch.bool)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors.torch import load_file
 from torch import nn
 
+from preprocessing_stage.class_tree import ClassTree
 from train_stage.params import COMMON, section_of
 
 COMMON_FILE = Path("models/common.safetensors")
@@ -24,12 +26,21 @@ def start_file(source: str, expert: str) -> Path:
     return path
 
 
-def start_from(model: nn.Module, path: Path) -> None:
+def head_rows(tree: ClassTree, expert: str) -> list[int]:
+    """Rows of the common network's head that name the leaves of an expert, in its order."""
+    own = tree.leaves_of(expert)
+    return [row for row, leaf in enumerate(tree.leaves) if leaf in own]
+
+
+def start_from(model: nn.Module, path: Path, head_rows: Sequence[int] | None = None) -> None:
     """Fill the expert `model` from a file; a head for other classes starts anew.
 
+    head_rows: of the common network's head, those for the leaves that the expert names.
     Raises SystemExit if the network in the file is another one.
     """
     stored, own = load_file(path), model.state_dict()
+    if head_rows is not None:
+        stored |= {name: stored[name][list(head_rows)] for name in ("head.weight", "head.bias")}
     kept = {name for name in own if name in stored and stored[name].shape == own[name].shape}
     odd = sorted((own.keys() | stored.keys()) - kept)
     if other := [name for name in odd if not name.startswith("head.")]:

@@ -9,6 +9,7 @@ and metrics.json, and TensorBoard events under results/metrics/<name>/.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,19 +20,19 @@ from safetensors.torch import save
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from preprocessing_stage.class_tree import ClassTree
+from preprocessing_stage.class_tree import ClassTree, Node
 from preprocessing_stage.packed_samples import CHECKSUMS, PACKED, DamagedError, PackedSplit
 from preprocessing_stage.params import load_params as load_preprocessing_params
 from preprocessing_stage.statistics import STATISTICS, read_gray, read_pixels
 from preprocessing_stage.whole_files import replacing, write_json
 from train_stage.checkpoint import Checkpoint, fingerprint, remove_recorded
 from train_stage.confusion import iou
-from train_stage.losses import class_weights
-from train_stage.params import ExpertParams, MachineParams, load_params, section_of
+from train_stage.losses import Split, class_weights
+from train_stage.params import COMMON, ExpertParams, MachineParams, load_params, section_of
 from train_stage.precision import pick_precision
 from train_stage.record import Record
 from train_stage.samples import Batch, EpochBatches, ExpertSamples, collate
-from train_stage.start_from import start_file
+from train_stage.start_from import head_rows, start_file
 from train_stage.training import Loaders, NonFiniteLossError, Phase, Training
 
 MODELS = Path("models/experts")
@@ -62,7 +63,7 @@ def make_loaders(
     machine: MachineParams,
     fabric: Fabric,
 ) -> Loaders:
-    """Batches of both splits for this process, and the class weights."""
+    """Batches of both splits for this process, and the split with its class weights."""
     gray = read_gray()
     train_split, val_split = PackedSplit("train"), PackedSplit("val")
     gray_share = sum(row.id in gray for row in train_split.rows) / len(train_split)
@@ -87,13 +88,19 @@ def make_loaders(
     in_order = EpochBatches(len(val), params.batch_size, seed=None, **share)
     options: dict[str, Any] = {"collate_fn": collate, "num_workers": machine.loader_workers}
     pixels = read_pixels("train")
+
+    def weights(nodes: Sequence[Node]) -> torch.Tensor:
+        counts = [pixels[node.name] for node in nodes]
+        return class_weights(counts, params.loss.class_weight_damping)
+
     return Loaders(
         train=DataLoader(train, batch_sampler=batches, **options),
         batches=batches,
         val=DataLoader(val, batch_sampler=in_order, **options),
-        weights=class_weights(
-            [pixels[child.name] for child in tree[expert].children],
-            params.loss.class_weight_damping,
+        split=Split(
+            torch.from_numpy(tree.leaves_of_children(expert)),
+            leaf_weights=weights(tree.leaves_of(expert)),
+            child_weights=weights(tree[expert].children),
         ),
     )
 
@@ -103,16 +110,18 @@ def train(
     children: list[str],
     params: ExpertParams,
     loaders: Loaders,
+    rows: Sequence[int] | None,
     fabric: Fabric,
     checkpoint: Checkpoint,
 ) -> tuple[dict[str, torch.Tensor], Record]:
     """Train the network called `name`, or go on with a run that was broken off.
 
+    rows: of the head to start from, see `start_from`.
     Returns the averaged weights and the record of all epochs.
     """
     plan = phases(params)
     start = start_file(params.start_from, name) if params.start_from else None
-    training = Training(fabric, loaders, params, len(children), start)
+    training = Training(fabric, loaders, params, start, rows)
     saved = checkpoint.load()
     record = Record(
         name,
@@ -221,7 +230,8 @@ def run(
         try:
             loaders = make_loaders(name, expert, tree, params, machine, fabric)
             children = [child.name for child in tree[expert].children]
-            weights, record = train(name, children, params, loaders, fabric, checkpoint)
+            rows = head_rows(tree, expert) if params.start_from == COMMON else None
+            weights, record = train(name, children, params, loaders, rows, fabric, checkpoint)
             if fabric.is_global_zero:
                 write_results(name, weights, record, weights_file)
                 checkpoint.finish()

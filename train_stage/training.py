@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from train_stage.confusion import confusion_matrix
 from train_stage.encoder_weights import load_encoder_weights
-from train_stage.losses import expert_loss
+from train_stage.losses import Split, expert_loss
 from train_stage.model import Expert, TimmEncoder
 from train_stage.params import ExpertParams
 from train_stage.samples import Batch, EpochBatches, ExpertSamples, Sample
@@ -38,8 +39,8 @@ class Loaders:
     batches: EpochBatches
     """The sampler of `train`, which has to be told the epoch."""
     val: DataLoader[Sample]
-    weights: torch.Tensor
-    """Class weights of the loss, (children,) float32."""
+    split: Split
+    """Of the expert's node, with the class weights of the loss."""
 
     def resize(self, input_size: int) -> None:
         """Samples of this side from the next pass on."""
@@ -64,19 +65,19 @@ class Training:
         fabric: Fabric,
         loaders: Loaders,
         params: ExpertParams,
-        children: int,
         start: Path | None = None,
+        head_rows: Sequence[int] | None = None,
     ) -> None:
-        """start: file of an expert to start from."""
+        """start: file of an expert to start from. head_rows: see `start_from`."""
         torch.manual_seed(params.seed)
-        self.fabric, self.loaders, self.params, self.children = fabric, loaders, params, children
-        self.weights = loaders.weights.to(fabric.device)
-        self.model = Expert(params.model, children)
+        self.fabric, self.loaders, self.params = fabric, loaders, params
+        self.split = loaders.split.to(fabric.device)
+        self.model = Expert(params.model, len(self.split.leaf_weights))
         if params.encoder_weights and isinstance(self.model.encoder, TimmEncoder):
             net, name = self.model.encoder.net, params.model.encoder
             load_encoder_weights(net, name, params.encoder_weights)
         if start:
-            start_from(self.model, start)
+            start_from(self.model, start, head_rows)
         self.model.to(fabric.device)
 
     def start(self, phase: Phase) -> None:
@@ -131,9 +132,8 @@ class Training:
         total = torch.zeros((), device=self.fabric.device)
         for batch in self.loaders.train:
             logits = self.parallel(*self._inputs(batch))
-            loss = expert_loss(
-                logits, batch.target.to(logits.device), self.weights, self.params.loss.dice_weight
-            )
+            target = batch.target.to(logits.device)
+            loss = expert_loss(logits, target, self.split, self.params.loss.dice_weight)
             _check(loss, f"epoch {epoch}", batch)
             self.fabric.backward(loss)
             self.fabric.clip_gradients(
@@ -149,29 +149,29 @@ class Training:
 
     @torch.inference_mode()
     def evaluate(self) -> tuple[float, np.ndarray]:
-        """Loss and confusion matrix of the averaged weights on the validation samples.
+        """Loss and the children's confusion matrix of the averaged weights in validation.
 
         True regions, at the expert's input size. Raises NonFiniteLossError.
         """
         self.average.eval()
         losses = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
-        confusion = np.zeros((self.children, self.children), np.int64)
+        children = len(self.split.child_weights)
+        confusion = np.zeros((children, children), np.int64)
         for batch in self.loaders.val:
             logits = self.predict(batch)
             target = batch.target.to(logits.device)
-            loss = expert_loss(logits, target, self.weights, self.params.loss.dice_weight)
+            loss = expert_loss(logits, target, self.split, self.params.loss.dice_weight)
             _check(loss, "validation", batch)
             losses[0] += loss.double() * len(target)
             losses[1] += len(target)
-            confusion += confusion_matrix(
-                batch.target.numpy(), logits.argmax(1).cpu().numpy(), self.children
-            )
+            truth, guess = self.split.child_of(target), self.split.children(logits).argmax(1)
+            confusion += confusion_matrix(truth.cpu().numpy(), guess.cpu().numpy(), children)
         losses, counts = self._sum(losses), self._sum(torch.from_numpy(confusion))
         return float(losses[0] / losses[1]), counts.numpy()
 
     @torch.inference_mode()
     def predict(self, batch: Batch) -> torch.Tensor:
-        """Logits (B, children, S, S) float32 of the averaged weights."""
+        """Logits (B, leaves, S, S) float32 of the averaged weights."""
         with self.fabric.autocast():
             return self.average(*self._inputs(batch))
 
