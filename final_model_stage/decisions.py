@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from preprocessing_stage.class_tree import ClassTree, Node
+from train_stage.start_from import head_rows
 
 LEAST = 1e-12
 """Probabilities are divided by this at least: an expert may leave nothing to a node."""
@@ -30,8 +31,7 @@ class Names:
 
     @classmethod
     def of(cls, tree: ClassTree, expert: str) -> Names:
-        own = tree.leaves_of(expert)
-        rows = torch.tensor([row for row, leaf in enumerate(tree.leaves) if leaf in own])
+        rows = torch.tensor(head_rows(tree, expert))
         children = torch.from_numpy(tree.leaves_of_children(expert))
         return cls(rows, children, tree.level_of(expert) + 1)
 

@@ -32,15 +32,15 @@ def head_rows(tree: ClassTree, expert: str) -> list[int]:
     return [row for row, leaf in enumerate(tree.leaves) if leaf in own]
 
 
-def start_from(model: nn.Module, path: Path, head_rows: Sequence[int] | None = None) -> None:
+def start_from(model: nn.Module, path: Path, rows: Sequence[int] | None = None) -> None:
     """Fill the expert `model` from a file; a head for other classes starts anew.
 
-    head_rows: of the common network's head, those for the leaves that the expert names.
+    rows: of the common network's head, those for the leaves that the expert names.
     Raises SystemExit if the network in the file is another one.
     """
     stored, own = load_file(path), model.state_dict()
-    if head_rows is not None:
-        stored |= {name: stored[name][list(head_rows)] for name in ("head.weight", "head.bias")}
+    if rows is not None:
+        stored |= {name: stored[name][list(rows)] for name in ("head.weight", "head.bias")}
     kept = {name for name in own if name in stored and stored[name].shape == own[name].shape}
     odd = sorted((own.keys() | stored.keys()) - kept)
     if other := [name for name in odd if not name.startswith("head.")]:

@@ -66,9 +66,9 @@ class Training:
         loaders: Loaders,
         params: ExpertParams,
         start: Path | None = None,
-        head_rows: Sequence[int] | None = None,
+        rows: Sequence[int] | None = None,
     ) -> None:
-        """start: file of an expert to start from. head_rows: see `start_from`."""
+        """start: file of an expert to start from. rows: see `start_from`."""
         torch.manual_seed(params.seed)
         self.fabric, self.loaders, self.params = fabric, loaders, params
         self.split = loaders.split.to(fabric.device)
@@ -77,7 +77,7 @@ class Training:
             net, name = self.model.encoder.net, params.model.encoder
             load_encoder_weights(net, name, params.encoder_weights)
         if start:
-            start_from(self.model, start, head_rows)
+            start_from(self.model, start, rows)
         self.model.to(fabric.device)
 
     def start(self, phase: Phase) -> None:
