@@ -37,6 +37,8 @@ class SegmentationSpeed:
     ours_latency: float
     peer_latency: float
     ours: float
+    fast: float
+    """Ours with one look of each expert."""
     peer_single: float
     peer_batched: float
 
@@ -47,6 +49,7 @@ class SegmentationSpeed:
             Row(f"one image, {size}", self.ours_latency, "s", PEER, self.peer_latency),
             Row(f"folder, {size}", self.ours, "images/s", single, self.peer_single),
             Row(f"folder, {size}", self.ours, "images/s", batched, self.peer_batched),
+            Row(f"folder, {size}, `--fast`", self.fast, "images/s", single, self.peer_single),
         ]
 
 
@@ -87,7 +90,7 @@ class Peer:
 def measure(setup: Setup) -> SegmentationSpeed:
     scale, folder = setup.scale, setup.folder / "segmentation"
     paths = photographs(setup, folder / "data", scale.segmented)
-    segmenter = Segmenter.load(setup.segmenter)
+    segmenter, fast = (Segmenter.load(setup.segmenter, fast=fast) for fast in (False, True))
     network = unet("resnet34", len(segmenter.tree.leaves))
     peer = Peer(network, palette(segmenter.tree))
     for name in ("ours", "peer"):
@@ -99,6 +102,7 @@ def measure(setup: Setup) -> SegmentationSpeed:
         "ours_latency": lambda: [segmenter(array) for array in arrays],
         "peer_single": partial(peer.segment, paths, folder / "peer", 1),
         "ours": partial(segment, paths, segmenter, folder / "ours"),
+        "fast": partial(segment, paths, fast, folder / "ours"),
         "peer_batched": partial(peer.segment, paths, folder / "peer", PEER_BATCH),
     }
     seconds = interleaved(tasks, scale.repeats)
@@ -108,6 +112,7 @@ def measure(setup: Setup) -> SegmentationSpeed:
         ours_latency=seconds["ours_latency"] / len(pictures),
         peer_latency=seconds["peer_latency"] / len(pictures),
         ours=len(paths) / seconds["ours"],
+        fast=len(paths) / seconds["fast"],
         peer_single=len(paths) / seconds["peer_single"],
         peer_batched=len(paths) / seconds["peer_batched"],
     )

@@ -59,10 +59,11 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder in the Pascal-Part layout")
     parser.add_argument("--split", choices=SPLITS, default="val")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--fast", action="store_true", help="each expert looks once")
     arguments = parser.parse_args()
     params = load_params()
     try:
-        segmenter = Segmenter.load(arguments.segmenter, params.precision)
+        segmenter = Segmenter.load(arguments.segmenter, params.precision, fast=arguments.fast)
     except ValueError as error:
         raise SystemExit(str(error)) from error
     folder = DatasetFolder(arguments.data)

@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         sources = find_sources(arguments.sources, arguments.out, sys.stdin)
         folder = arguments.segmenter or find_segmenter()
-        segmenter = Segmenter.load(folder, arguments.precision)
+        load = partial(Segmenter.load, precision=arguments.precision, fast=arguments.fast)
+        segmenter = load(folder)
         files = PredictionFiles(arguments.out, segmenter.tree, wanted)
         index = PredictionIndex(arguments.out)
         jobs = [Job(source, index.name(source)) for source in sources.files]
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
             entries = predict_on_ray(
                 todo,
-                partial(Segmenter.load, folder.absolute(), arguments.precision),
+                partial(load, folder.absolute()),
                 files,
                 arguments.most_pixels,
                 arguments.ray_workers,
@@ -142,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--level", type=int, action="append", default=[], metavar="K", help="also maps of level K")
     add("--probabilities", action="store_true", help="also those of all leaves, as .npz")
     add("--uncertainty", action="store_true", help="also a gray picture of it")
+    add("--fast", action="store_true", help="each expert looks once: half the time, less exact")
     add("--skip-existing", action="store_true", help="go on where a run was broken off")
     add(
         "--most-pixels",

@@ -99,10 +99,21 @@ class Segmenter:
                 expert.stochastic_encoder()
 
     @classmethod
-    def load(cls, path: Path | str, precision: Literal["auto"] | Precision = "auto") -> Segmenter:
-        """The segmenter in a folder. Raises OSError, or ValueError if its files do not fit."""
+    def load(
+        cls,
+        path: Path | str,
+        precision: Literal["auto"] | Precision = "auto",
+        *,
+        fast: bool = False,
+    ) -> Segmenter:
+        """The segmenter in a folder. Raises OSError, or ValueError if its files do not fit.
+
+        fast: each expert looks once, whatever the settings say: no second look, no mirror.
+        """
         path = Path(path)
         settings = read_settings(path / "segmenter.json")
+        if fast:
+            settings = settings.model_copy(update={"second_look": False, "mirror": False})
         tree = ClassTree(settings.tree)
         experts = {
             name: read_expert(

@@ -87,6 +87,15 @@ def test_all_that_can_be_asked_for(place: Path) -> None:
             assert (colours[inside] == class_colours(TREE)[name]).all()
 
 
+def test_fast_is_one_look_of_each_expert(place: Path) -> None:
+    twice, once = tiny_segmenter(looks=True), tiny_segmenter()
+    twice.save("models/segmenter")
+    image = np.asarray(Image.open(write("a.png")))
+    assert not np.array_equal(twice(image), once(image))
+    assert run("a.png", "--fast") == 0
+    np.testing.assert_array_equal(read_labels("out/a.png"), once(image))
+
+
 def test_label_map_has_the_size_of_a_large_picture(place: Path) -> None:
     write("large.jpg", size=(3100, 4200))
     assert run("large.jpg", "--overlay") == 0
