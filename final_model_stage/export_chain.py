@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from final_model_stage.decisions import leaf_probabilities, revised
-from final_model_stage.segmenter import SECOND_LOOK_SHARE, Segmenter
+from final_model_stage.segmenter import SECOND_LOOK_SHARE, Segmenter, end_squares
 from preprocessing_stage.class_tree import BACKGROUND, Node
 from train_stage.regions import LARGEST_ASPECT
 
@@ -99,22 +99,26 @@ class Chain(nn.Module):
         return found
 
     def _ask_root(self, image: Tensor, region: Tensor) -> Tensor:
-        """As `_ask`; a second look at the box around the foreground is averaged with the first."""
+        """As Segmenter._ask_root: the mean of all looks that see a pixel."""
         root = self.tree.root
         said = self._ask(root.name, image, region, whole_image(image))
-        background = [child.id == BACKGROUND for child in root.children]
-        if not self.settings.second_look or not any(background):
+        if not self.settings.second_look:
             return said
         height, width = image.shape[2:]
+        for square in end_squares(height, width):
+            within = inside_box(square, height, width)
+            said = said + within * self._ask(root.name, image, region, square)
+        background = [child.id == BACKGROUND for child in root.children]
+        if not any(background):
+            return said / said.sum(1, keepdim=True)
         split = self.names[root.name].split(said[0])
         foreground = split.argmax(0)[None, None] != background.index(True)
         box = clip_box(self._box(root.name, foreground), height, width)
         left, top, right, bottom = box.unbind()
         small = (right - left) * (bottom - top) < SECOND_LOOK_SHARE * height * width
-        x, y = torch.arange(width), torch.arange(height)[:, None]
-        within = (x >= left) & (x < right) & (y >= top) & (y < bottom)
-        again = self._ask(root.name, image, region, box)
-        return torch.where(within & small & foreground.any(), (said + again) / 2, said)
+        within = inside_box(box, height, width) & small & foreground.any()
+        said = said + within * self._ask(root.name, image, region, box)
+        return said / said.sum(1, keepdim=True)
 
     def _box(self, name: str, region: Tensor) -> Tensor:
         """What an expert looks at, (4,), of a region (1, 1, h, w) bool."""
@@ -183,6 +187,13 @@ def clip_box(box: Tensor, height: int, width: int) -> Tensor:
             torch.minimum(bottom.ceil(), torch.scalar_tensor(height)),
         ]
     )
+
+
+def inside_box(box: Tensor, height: int, width: int) -> Tensor:
+    """(height, width) bool, the pixels of a box (4,) of whole pixels."""
+    left, top, right, bottom = box.unbind()
+    x, y = torch.arange(width), torch.arange(height)[:, None]
+    return (x >= left) & (x < right) & (y >= top) & (y < bottom)
 
 
 def grid_in_image(box: Tensor, centres: Tensor, height: int, width: int) -> Tensor:

@@ -16,7 +16,8 @@ class FinalParams(Section):
     """hard: each expert's decision binds the experts below it. product: the leaf with the largest
     product of conditional probabilities along its path."""
     second_look: StrictBool
-    """The root expert looks again, at the box around the foreground that it found."""
+    """The root expert looks again: at squares at both ends of the longer side, and at the box
+    around the foreground that it found."""
     mirror: StrictBool
     """The experts also see each image mirrored; what they say is averaged."""
     passes: int = Field(ge=1, le=1000)

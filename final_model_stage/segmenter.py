@@ -49,7 +49,7 @@ BATCH = 4
 """Images that an expert is asked about at once: with 16, and as many mirrored, each takes a tenth
 longer, since they leave the processor's caches."""
 SECOND_LOOK_SHARE = 0.7
-"""Of the image's area: a box around the foreground that is larger gets no second look."""
+"""Of the image's area: a box around the foreground that is larger gets no look of its own."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Segmenter:
     ) -> Segmenter:
         """The segmenter in a folder. Raises OSError, or ValueError if its files do not fit.
 
-        fast: each expert looks once, whatever the settings say: no second look, no mirror.
+        fast: each expert looks once, whatever the settings say: no `second_look`, no `mirror`.
         """
         path = Path(path)
         settings = read_settings(path / "segmenter.json")
@@ -215,35 +215,46 @@ class Segmenter:
         return found
 
     def _ask_root(self, images: list[Tensor], regions: list[Tensor]) -> list[Tensor]:
-        """As `_ask`; a second look at the box around the foreground is averaged with the first.
+        """As `_ask`; the mean of all looks that see a pixel.
 
-        People who are small in the image are large in that box.
+        First the whole image, squeezed into a square. Then, if the settings say so, undistorted
+        squares at both ends of its longer side, and the box around the foreground found so far:
+        people who are small in the image are large there.
+        """
+        name, leaves = self.tree.root.name, len(self.tree.leaves)
+        totals = [torch.zeros(leaves, *image.shape[1:]) for image in images]
+
+        def look(boxes: dict[int, Tensor]) -> None:
+            some = [images[i] for i in boxes], [regions[i] for i in boxes]
+            answers = self._ask(name, *some, list(boxes.values()))
+            for (i, box), answer in zip(boxes.items(), answers, strict=True):
+                rows, columns = box_slices(box)
+                totals[i][:, rows, columns] += answer[:, rows, columns]
+
+        sizes = [image.shape[1:] for image in images]
+        look({i: whole_image(*size) for i, size in enumerate(sizes)})
+        if self.settings.second_look:
+            for end in range(2):
+                look({i: end_squares(h, w)[end] for i, (h, w) in enumerate(sizes) if h != w})
+            boxes = {i: self._closer(total) for i, total in enumerate(totals)}
+            look({i: box for i, box in boxes.items() if box is not None})
+        return [total / total.sum(0) for total in totals]
+
+    def _closer(self, belief: Tensor) -> Tensor | None:
+        """Box (4,) around the foreground by what is believed of the leaves, (leaves, h, w).
+
+        None if there is no foreground, or if it fills the image, or without a background.
         """
         root = self.tree.root
-        boxes = [whole_image(*image.shape[1:]) for image in images]
-        answers = self._ask(root.name, images, regions, boxes)
         background = [child.id == BACKGROUND for child in root.children]
-        if not self.settings.second_look or not any(background):
-            return answers
+        if not any(background):
+            return None
+        foreground = likeliest(self.names[root.name].split(belief)) != background.index(True)
+        if not foreground.any():
+            return None
         margin = self.settings.experts[root.name].box_margin
-        closer: dict[int, Tensor] = {}
-        for i, answer in enumerate(answers):
-            foreground = likeliest(self.names[root.name].split(answer)) != background.index(True)
-            if foreground.any():
-                box = clip_box(region_box(foreground, margin), *foreground.shape)
-                if box_area(box) < SECOND_LOOK_SHARE * foreground.numel():
-                    closer[i] = box
-        again = self._ask(
-            root.name,
-            [images[i] for i in closer],
-            [regions[i] for i in closer],
-            list(closer.values()),
-        )
-        for (i, box), answer in zip(closer.items(), again, strict=True):
-            rows, columns = box_slices(box)
-            answers[i][:, rows, columns] += answer[:, rows, columns]
-            answers[i][:, rows, columns] /= 2
-        return answers
+        box = clip_box(region_box(foreground, margin), *foreground.shape)
+        return box if box_area(box) < SECOND_LOOK_SHARE * foreground.numel() else None
 
     def _ask(
         self, name: str, images: list[Tensor], regions: list[Tensor], boxes: list[Tensor]
@@ -285,3 +296,11 @@ class Segmenter:
             one, mirrored = mean.chunk(2)
             mean = (one + mirrored.flip(-1)) / 2
         return mean
+
+
+def end_squares(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Boxes (4,) float32 of the squares at both ends of an image's longer side."""
+    side = torch.sym_min(height, width)
+    edges = (0, 0, side, side), (width - side, height - side, width, height)
+    first, last = (torch.stack([torch.scalar_tensor(edge) for edge in box]) for box in edges)
+    return first, last

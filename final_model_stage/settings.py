@@ -33,7 +33,8 @@ class Settings(Section):
     """Pixels; larger images are scaled down to it first, as training samples were."""
     mode: Literal["hard", "product"]
     second_look: StrictBool = False
-    """Whether the root expert looks again, at the box around the foreground that it found."""
+    """Whether the root expert looks again, at both ends of the longer side and at the box around
+    the foreground that it found."""
     mirror: StrictBool = False
     """Whether the experts also see each image mirrored; what they say is averaged."""
     passes: Annotated[int, Field(ge=1, le=1000)]

@@ -1,7 +1,7 @@
 """The chain step by step: what each expert was handed, what it looked at, what it answered.
 
 The experts are listened to while the segmenter runs, so this shows what happens, not a second
-account of it: an expert may look once or twice, at mirrored images too, or in several passes.
+account of it: an expert may look more than once, at mirrored images too, or in several passes.
 """
 
 from __future__ import annotations

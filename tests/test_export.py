@@ -129,7 +129,7 @@ def test_a_second_look_is_where_the_segmenter_takes_it(monkeypatch: pytest.Monke
             probabilities.detach(), expected.leaf_probabilities, atol=1e-4, rtol=0
         )
         assert (labels.numpy() == expected.labels).all()
-    assert taken == {1, 2}
+    assert taken == {3, 4}  # the whole image, both ends, and the foreground or not
 
 
 def test_experts_without_a_region_change_nothing() -> None:

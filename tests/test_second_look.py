@@ -1,5 +1,6 @@
 """What the root sees when it looks again, and when it looks into a mirror."""
 
+import pytest
 import torch
 from segmenter_fixtures import make_segmenter, random_image
 from torch import nn
@@ -49,9 +50,44 @@ def test_a_second_look_needs_a_foreground_that_leaves_room():
         assert len(expert.seen) == 1
 
 
-def test_mirrored_images_get_mirrored_answers():
+def test_an_oblong_image_is_seen_at_both_ends_too():
+    segmenter = make_segmenter(second_look=True)
+    segmenter.asked["person"] = expert = Brightness()
+    for turned in (False, True):
+        expert.seen.clear()
+        image = torch.zeros(3, 32, 48)
+        image[:, :, :24] = torch.linspace(0, 0.4, 24)  # no foreground
+        segmenter.descend([image.mT if turned else image], [{}])
+        seen = [some[0].mT if turned else some[0] for some in expert.seen]
+        assert len(seen) == 3
+        for end, part in ((seen[1], image[:, :, :32]), (seen[2], image[:, :, 16:])):
+            torch.testing.assert_close(end, nn.functional.avg_pool2d(part, 2), atol=0.01, rtol=0)
+
+
+def test_each_pixel_gets_the_mean_of_the_looks_that_see_it():
+    class Counting(nn.Module):
+        """Says body with probability 0, 0.4 and 0.8 in its first, second and third look."""
+
+        looks = 0
+
+        def forward(self, image, region):
+            body = torch.tensor([0.0, 0.4, 0.8])[self.looks].expand_as(region)
+            self.looks += 1
+            # The body's other leaves get nothing.
+            return torch.cat([1 - body, body, *[torch.zeros_like(body)] * 3], dim=1).log()
+
+    segmenter = make_segmenter(second_look=True)
+    segmenter.asked["person"] = Counting()
+    [found] = segmenter.descend([torch.rand(3, 32, 40)], [{}])
+    body = found["person"][1, 16]
+    for columns, share in ((slice(0, 8), 0.2), (slice(8, 32), 0.4), (slice(32, 40), 0.4)):
+        assert torch.allclose(body[columns], torch.tensor(share), atol=1e-3)
+
+
+@pytest.mark.parametrize("second_look", [False, True])
+def test_mirrored_images_get_mirrored_answers(second_look):
     image = random_image()
-    segmenter = make_segmenter(mirror=True)
+    segmenter = make_segmenter(mirror=True, second_look=second_look)
     tensors = [
         torch.from_numpy(some.copy()).permute(2, 0, 1) / 255 for some in (image, image[:, ::-1])
     ]
