@@ -39,9 +39,10 @@ def evaluate(segmenter: Segmenter, folder: DatasetFolder, split: str) -> Evaluat
     oracle_rows: dict[int, list[np.ndarray]] = {k: [] for k in range(tree.depth - 1)}
     with tqdm(total=len(ids), desc=f"evaluating {split}", unit="image") as progress:
         for pairs in _batches(folder, ids, tree):
-            rows += _count(segmenter, pairs, None)
+            root = segmenter.ask_root([pair.image for pair in pairs])
+            rows += _count(segmenter, pairs, root, None)
             for level, some in oracle_rows.items():
-                some += _count(segmenter, pairs, level)
+                some += _count(segmenter, pairs, root, level)
             progress.update(len(pairs))
     return Evaluation(ids, np.stack(rows), {k: np.stack(v) for k, v in oracle_rows.items()})
 
@@ -57,13 +58,15 @@ def true_conditionals(labels: np.ndarray, tree: ClassTree, level: int) -> Condit
     }
 
 
-def _count(segmenter: Segmenter, pairs: list[Pair], oracle_level: int | None) -> list[np.ndarray]:
+def _count(
+    segmenter: Segmenter, pairs: list[Pair], root: list[torch.Tensor], oracle_level: int | None
+) -> list[np.ndarray]:
     tree = segmenter.tree
     known = None
     if oracle_level is not None:
         known = [true_conditionals(pair.labels, tree, oracle_level) for pair in pairs]
     index = tree.leaf_of_id(tree.root.name)
-    predictions = segmenter.label([pair.image for pair in pairs], known)
+    predictions = segmenter.label([pair.image for pair in pairs], known, root)
     return [
         confusion_matrix(index[pair.labels], index[labels], len(tree.leaves))
         for pair, (labels, _) in zip(pairs, predictions, strict=True)

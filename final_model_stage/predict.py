@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--level", type=int, action="append", default=[], metavar="K", help="also maps of level K")
     add("--probabilities", action="store_true", help="also those of all leaves, as .npz")
     add("--uncertainty", action="store_true", help="also a gray picture of it")
-    add("--fast", action="store_true", help="each expert looks once: less than half the time, less exact")
+    add("--fast", action="store_true", help="each expert looks once: faster, less exact")
     add("--skip-existing", action="store_true", help="go on where a run was broken off")
     add(
         "--most-pixels",

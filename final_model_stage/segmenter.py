@@ -152,21 +152,23 @@ class Segmenter:
         return Segmentation(labels, probabilities.numpy(), uncertainty.numpy(), self.tree)
 
     def label(
-        self, images: Sequence[np.ndarray], truths: Sequence[Conditionals] | None = None
+        self,
+        images: Sequence[np.ndarray],
+        truths: Sequence[Conditionals] | None = None,
+        root: Sequence[Tensor] | None = None,
     ) -> list[tuple[np.ndarray, Conditionals]]:
         """Leaf ids (H, W) uint8 of each image, and what each expert said at the reduced size.
 
         truths: per image, at its own size, conditionals that replace those of the experts they
-        name: oracle parents.
+        name: oracle parents. root: what `ask_root` said of the images, if it was asked before.
         """
-        small = [shrink(image, self.settings.longest_side) for image in images]
-        tensors = [torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255 for image in small]
+        tensors = self._reduced(images)
         known = [
             {name: F.interpolate(truth[None], image.shape[1:])[0] for name, truth in some.items()}
             for some, image in zip(truths or [{}] * len(images), tensors, strict=True)
         ]
         results = []
-        for index, conditionals in enumerate(self.descend(tensors, known)):
+        for index, conditionals in enumerate(self.descend(tensors, known, root)):
             full = resize(conditionals, images[index].shape[:2])
             if truths:
                 full |= truths[index]
@@ -174,9 +176,23 @@ class Segmenter:
             results.append((decide(self.tree, full).numpy(), conditionals))
         return results
 
+    def ask_root(self, images: Sequence[np.ndarray]) -> list[Tensor]:
+        """What the root expert says of images, (leaves, h, w) float32 each at its reduced size.
+
+        Whatever is known further down, it says the same: `label` takes it again and again.
+        """
+        return self._ask_root(self._reduced(images))
+
+    def _reduced(self, images: Sequence[np.ndarray]) -> list[Tensor]:
+        small = [shrink(image, self.settings.longest_side) for image in images]
+        return [torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255 for image in small]
+
     @torch.inference_mode()
     def descend(
-        self, images: Sequence[Tensor], known: Sequence[Conditionals]
+        self,
+        images: Sequence[Tensor],
+        known: Sequence[Conditionals],
+        root: Sequence[Tensor] | None = None,
     ) -> list[Conditionals]:
         """Ask the experts from the root down; each sees what its parent claimed.
 
@@ -186,7 +202,7 @@ class Segmenter:
         it sees.
 
         images: (3, h, w) float in 0..1. known: per image, conditionals that hold whatever the
-        experts say.
+        experts say. root: what the root says, (leaves, h, w) each, if it was asked before.
         """
         found: list[Conditionals] = [{} for _ in images]
         leaves = len(self.tree.leaves)
@@ -198,8 +214,9 @@ class Segmenter:
             inside = [region[name] for region in regions]
             asked = [i for i in range(len(images)) if inside[i].any()]
             some, own = [images[i] for i in asked], [inside[i] for i in asked]
+            answers: Sequence[Tensor]
             if name == self.tree.root.name:
-                answers = self._ask_root(some, own)
+                answers = root or self._ask_root(some)
             else:
                 margin = self.settings.experts[name].box_margin
                 answers = self._ask(name, some, own, [region_box(r, margin) for r in own])
@@ -214,7 +231,8 @@ class Segmenter:
                     regions[i][child.name] = region & (claimed == k)
         return found
 
-    def _ask_root(self, images: list[Tensor], regions: list[Tensor]) -> list[Tensor]:
+    @torch.inference_mode()
+    def _ask_root(self, images: list[Tensor]) -> list[Tensor]:
         """As `_ask`; the mean of all looks that see a pixel.
 
         First the whole image, squeezed into a square. Then, if the settings say so, undistorted
@@ -222,7 +240,9 @@ class Segmenter:
         people who are small in the image are large there.
         """
         name, leaves = self.tree.root.name, len(self.tree.leaves)
-        totals = [torch.zeros(leaves, *image.shape[1:]) for image in images]
+        sizes = [image.shape[1:] for image in images]
+        totals = [torch.zeros(leaves, *size) for size in sizes]
+        regions = [torch.ones(size, dtype=torch.bool) for size in sizes]
 
         def look(boxes: dict[int, Tensor]) -> None:
             some = [images[i] for i in boxes], [regions[i] for i in boxes]
@@ -231,7 +251,6 @@ class Segmenter:
                 rows, columns = box_slices(box)
                 totals[i][:, rows, columns] += answer[:, rows, columns]
 
-        sizes = [image.shape[1:] for image in images]
         look({i: whole_image(*size) for i, size in enumerate(sizes)})
         if self.settings.second_look:
             for end in range(2):

@@ -197,6 +197,21 @@ def test_images_of_a_batch_do_not_influence_each_other():
         np.testing.assert_array_equal(chain(image), labels)
 
 
+def test_what_the_root_said_before_need_not_be_asked_again():
+    chain = make_segmenter(second_look=True, mirror=True)
+    images = [random_image(seed, shape) for seed, shape in enumerate([(24, 32), (32, 32)])]
+    truths = [{"body": torch.rand(2, *image.shape[:2])} for image in images]
+    root = chain.ask_root(images)
+    chain.asked["person"] = nn.Identity()  # cannot be asked
+    for known in (None, truths):
+        again = chain.label(images, known, root)
+        for (labels, said), (expected, split) in zip(
+            again, make_segmenter(second_look=True, mirror=True).label(images, known), strict=True
+        ):
+            np.testing.assert_array_equal(labels, expected)
+            assert all(torch.equal(said[name], split[name]) for name in split)
+
+
 def test_stochastic_passes_differ_from_one_pass_and_repeat_themselves():
     image = random_image()
     one, many = make_segmenter(), make_segmenter(passes=4)
