@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from final_model_stage.decisions import leaf_probabilities, revised
-from final_model_stage.segmenter import SECOND_LOOK_SHARE, Segmenter, end_squares
+from final_model_stage.looks import SECOND_LOOK_SHARE, end_squares
+from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.class_tree import BACKGROUND, Node
 from train_stage.regions import LARGEST_ASPECT
 

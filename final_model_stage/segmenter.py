@@ -28,17 +28,16 @@ from final_model_stage.decisions import (
 )
 from final_model_stage.expert_file import read_expert, write_expert
 from final_model_stage.fold_norms import for_prediction
+from final_model_stage.looks import closer_box, end_squares
 from final_model_stage.settings import Settings, read_settings
-from preprocessing_stage.class_tree import BACKGROUND, ClassTree
+from preprocessing_stage.class_tree import ClassTree
 from preprocessing_stage.shrink import shrink
 from preprocessing_stage.whole_files import write_json
 from train_stage.model import Expert
 from train_stage.precision import Precision, pick_precision
 from train_stage.regions import (
-    box_area,
     box_frame,
     box_slices,
-    clip_box,
     region_box,
     unwarp,
     warp,
@@ -48,8 +47,6 @@ from train_stage.regions import (
 BATCH = 4
 """Images that an expert is asked about at once: with 16, and as many mirrored, each takes a tenth
 longer, since they leave the processor's caches."""
-SECOND_LOOK_SHARE = 0.7
-"""Of the image's area: a box around the foreground that is larger gets no look of its own."""
 
 
 @dataclass(frozen=True)
@@ -255,25 +252,10 @@ class Segmenter:
         if self.settings.second_look:
             for end in range(2):
                 look({i: end_squares(h, w)[end] for i, (h, w) in enumerate(sizes) if h != w})
-            boxes = {i: self._closer(total) for i, total in enumerate(totals)}
-            look({i: box for i, box in boxes.items() if box is not None})
+            margin = self.settings.experts[name].box_margin
+            boxes = [closer_box(total, self.tree, self.names[name], margin) for total in totals]
+            look({i: box for i, box in enumerate(boxes) if box is not None})
         return [total / total.sum(0) for total in totals]
-
-    def _closer(self, belief: Tensor) -> Tensor | None:
-        """Box (4,) around the foreground by what is believed of the leaves, (leaves, h, w).
-
-        None if there is no foreground, or if it fills the image, or without a background.
-        """
-        root = self.tree.root
-        background = [child.id == BACKGROUND for child in root.children]
-        if not any(background):
-            return None
-        foreground = likeliest(self.names[root.name].split(belief)) != background.index(True)
-        if not foreground.any():
-            return None
-        margin = self.settings.experts[root.name].box_margin
-        box = clip_box(region_box(foreground, margin), *foreground.shape)
-        return box if box_area(box) < SECOND_LOOK_SHARE * foreground.numel() else None
 
     def _ask(
         self, name: str, images: list[Tensor], regions: list[Tensor], boxes: list[Tensor]
@@ -315,11 +297,3 @@ class Segmenter:
             one, mirrored = mean.chunk(2)
             mean = (one + mirrored.flip(-1)) / 2
         return mean
-
-
-def end_squares(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Boxes (4,) float32 of the squares at both ends of an image's longer side."""
-    side = torch.sym_min(height, width)
-    edges = (0, 0, side, side), (width - side, height - side, width, height)
-    first, last = (torch.stack([torch.scalar_tensor(edge) for edge in box]) for box in edges)
-    return first, last
