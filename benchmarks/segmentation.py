@@ -16,11 +16,11 @@ from benchmarks.peer import unet
 from benchmarks.rows import Row
 from benchmarks.setup import Setup, copies
 from benchmarks.timing import interleaved
-from final_model_stage.ahead import batches
 from final_model_stage.decode import MOST_PIXELS
 from final_model_stage.predict_pictures import Job, predict_pictures
 from final_model_stage.prediction_files import PredictionFiles, Wanted
 from final_model_stage.segmenter import Segmenter
+from preprocessing_stage.ahead import batches
 from preprocessing_stage.palette import palette
 from train_stage.model import MEAN, STD
 

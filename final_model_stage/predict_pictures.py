@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from final_model_stage.ahead import ahead, batches
 from final_model_stage.decode import DecodeError, Picture, decode_picture
 from final_model_stage.prediction_files import PredictionFiles
 from final_model_stage.prediction_index import Entry
 from final_model_stage.segmenter import Segmentation, Segmenter
+from preprocessing_stage.ahead import ahead, batches
 
 BATCH = 16
 """Pictures that go to the segmenter together. As many are read ahead."""

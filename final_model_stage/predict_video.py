@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from final_model_stage.ahead import ahead, batches
 from final_model_stage.decode import DecodeError
 from final_model_stage.decode_video import Frame, decode_video, require_av
 from final_model_stage.predict_pictures import BATCH, Job
 from final_model_stage.prediction_files import areas
 from final_model_stage.prediction_index import Entry
 from final_model_stage.segmenter import Segmenter
+from preprocessing_stage.ahead import ahead, batches
 from preprocessing_stage.overlay import overlay
 from preprocessing_stage.palette import palette
 from preprocessing_stage.whole_files import replacing

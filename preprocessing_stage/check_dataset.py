@@ -8,11 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from PIL import Image
 
+from preprocessing_stage.ahead import ahead
 from preprocessing_stage.class_tree import BACKGROUND, IGNORE, ClassTree
 from preprocessing_stage.dataset_folder import (
     IMAGE_SUFFIXES,
@@ -81,6 +84,11 @@ class Pair:
     labels: np.ndarray
     """(H, W) uint8."""
 
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """(256,) int64: pixels of each label."""
+        return histogram(self.labels)
+
 
 def read_pair(folder: DatasetFolder, sample: str, tree: ClassTree) -> Pair | str:
     """A listed sample at its own size, or what is wrong with its files."""
@@ -99,13 +107,20 @@ def read_pair(folder: DatasetFolder, sample: str, tree: ClassTree) -> Pair | str
             f"{sample}: image is {image.shape[1]} x {image.shape[0]}, label map "
             f"{labels.shape[1]} x {labels.shape[0]}; make their sizes equal"
         )
-    unknown = set(np.unique(labels).tolist()) - set(tree.ids(tree.root.name)) - {IGNORE}
+    pair = Pair(sample, image, labels)
+    unknown = set(pair.pixels.nonzero()[0].tolist()) - set(tree.ids(tree.root.name)) - {IGNORE}
     if unknown:
         return (
             f"gt_masks/{label_path.name}: has ids {sorted(unknown)} that are not in the tree; "
             "add them there or label these pixels 255"
         )
-    return Pair(sample, image, labels)
+    return pair
+
+
+def histogram(values: np.ndarray) -> np.ndarray:
+    """(256,) int64: how often each value is in (H, W) uint8. Does not hold other threads up, as
+    np.bincount and np.unique do."""
+    return np.array(Image.fromarray(values).histogram())
 
 
 def read_pairs(
@@ -121,10 +136,9 @@ def read_pairs(
         return pair if isinstance(pair, str) else prepare(pair)
 
     workers = os.cpu_count() or 1
-    step = 16 * workers  # bounds what is read ahead, so memory does not grow with the data set
     with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(ids), step):
-            yield from pool.map(read, ids[start : start + step])
+        # Bounded, so that memory does not grow with the data set.
+        yield from ahead(pool, read, ids, 16 * workers)
 
 
 def coverage_problems(tree: ClassTree, pixels: Mapping[str, np.ndarray]) -> list[str]:

@@ -21,6 +21,7 @@ from preprocessing_stage.check_dataset import (
     DatasetError,
     Pair,
     coverage_problems,
+    histogram,
     listing_problems,
     read_pairs,
 )
@@ -52,7 +53,7 @@ class Sample:
 def prepare(pair: Pair, longest_side: int) -> Sample:
     """Scale a pair down and count what the statistics need."""
     height, width = shrunken_size(pair.labels.shape, longest_side)
-    chroma = np.bincount(chroma_of(pair.image).ravel(), minlength=256)
+    chroma = histogram(chroma_of(pair.image))
     return Sample(
         id=pair.id,
         image=shrink(pair.image, longest_side),
@@ -60,7 +61,7 @@ def prepare(pair: Pair, longest_side: int) -> Sample:
             Image.fromarray(pair.labels).resize((width, height), Image.Resampling.NEAREST)
         ),
         own_size=pair.labels.shape,
-        pixels=np.bincount(pair.labels.ravel(), minlength=256),
+        pixels=pair.pixels,
         chroma=(
             int(np.flatnonzero(chroma)[-1]),
             int(np.searchsorted(chroma.cumsum(), 0.99 * pair.labels.size)),
@@ -105,7 +106,7 @@ def pack(folder: DatasetFolder, tree: ClassTree, longest_side: int, out: Path) -
                         continue
                     images.write(sample.image.tobytes())
                     labels.write(sample.labels.tobytes())
-                    packed_pixels[split] += np.bincount(sample.labels.ravel(), minlength=256)
+                    packed_pixels[split] += histogram(sample.labels)
                     rows.writerow(
                         [split, sample.id, *sample.labels.shape, *sample.own_size, *sample.chroma]
                         + [int(sample.pixels[i]) for i in ids]
