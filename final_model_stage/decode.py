@@ -82,9 +82,7 @@ def decode_picture(source: Path | bytes, most_pixels: int = MOST_PIXELS) -> Pict
             f"no picture of a kind that is read; convert it to one of {', '.join(FORMATS)}"
         ) from error
     except Image.DecompressionBombError as error:
-        raise DecodeError(
-            f"more than {most_pixels:,} pixels; scale it down or raise the limit"
-        ) from error
+        raise DecodeError(too_large(most_pixels)) from error
     except Exception as error:  # damaged files raise anything from struct.error to MemoryError
         raise DecodeError(f"damaged, or of a kind that is not read: {error}") from error
 

@@ -34,7 +34,7 @@ def main() -> None:
     try:
         import uvicorn
 
-        from final_model_stage.demo_server import LOOPBACK, Demo, make_app
+        from final_model_stage.demo_server import CONNECTIONS, LOOPBACK, Demo, make_app
     except ImportError as error:
         raise SystemExit(
             f"{error}; the page needs: pip install -r requirements-demo.txt"
@@ -54,7 +54,13 @@ def main() -> None:
         print(f"Whoever reaches {arguments.host}:{arguments.port} may use the page.")
     print(f"http://{arguments.host}:{arguments.port}", flush=True)
     app = make_app(demo, arguments.host)
-    uvicorn.run(app, host=arguments.host, port=arguments.port, log_level="warning")
+    uvicorn.run(
+        app,
+        host=arguments.host,
+        port=arguments.port,
+        log_level="warning",
+        limit_concurrency=CONNECTIONS,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

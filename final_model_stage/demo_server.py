@@ -30,6 +30,8 @@ THUMBNAIL = 240
 """Pixels of an example's longest side."""
 WAITING = 8
 """Photographs that may wait for the one that is being segmented; more are turned away."""
+CONNECTIONS = 4 * WAITING
+"""At one time, more are turned away: each may hold an upload in memory."""
 
 LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -81,7 +83,7 @@ class Demo:
             name=name,
             tree=segmenter.tree,
             megabytes=most_bytes // 1_000_000,
-            examples=[jpeg(shrink(self._decoded(path), THUMBNAIL)) for path in examples],
+            examples=[self._thumbnail(path) for path in examples],
         )
 
     def routes(self) -> list[Route]:
@@ -134,6 +136,12 @@ class Demo:
 
     def _decoded(self, source: Path | bytes) -> np.ndarray:
         return decode_picture(source, self.most_pixels).image
+
+    def _thumbnail(self, path: Path) -> str:
+        try:
+            return jpeg(shrink(self._decoded(path), THUMBNAIL))
+        except DecodeError as error:
+            raise DecodeError(f"{path}: {error}") from error
 
     def _asset(self, name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
         content = (PAGE / name).read_bytes()

@@ -69,7 +69,10 @@ def main() -> None:
     folder = DatasetFolder(arguments.data)
     if problems := listing_problems(folder, segmenter.tree):
         raise SystemExit(str(DatasetError(folder, problems)))
-    evaluation = evaluate(segmenter, folder, arguments.split)
+    try:
+        evaluation = evaluate(segmenter, folder, arguments.split)
+    except DatasetError as error:
+        raise SystemExit(str(error)) from error
     figures = summary(
         evaluation.counts,
         evaluation.oracle_counts,

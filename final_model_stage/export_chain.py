@@ -106,8 +106,9 @@ class Chain(nn.Module):
         if not self.settings.second_look:
             return said
         height, width = image.shape[2:]
+        oblong = torch.scalar_tensor(height) != torch.scalar_tensor(width)
         for square in end_squares(height, width):
-            within = inside_box(square, height, width)
+            within = inside_box(square, height, width) & oblong
             said = said + within * self._ask(root.name, image, region, square)
         background = [child.id == BACKGROUND for child in root.children]
         if not any(background):

@@ -51,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         folder = arguments.segmenter or find_segmenter()
         load = partial(Segmenter.load, precision=arguments.precision, fast=arguments.fast)
         segmenter = load(folder)
-        files = PredictionFiles(arguments.out, segmenter.tree, wanted)
+        # Ray's processes have working folders of their own.
+        out = arguments.out.absolute() if arguments.ray else arguments.out
+        files = PredictionFiles(out, segmenter.tree, wanted)
         index = PredictionIndex(arguments.out)
         jobs = [Job(source, index.name(source)) for source in sources.files]
         _refuse_overwriting(jobs, files)
@@ -108,7 +110,7 @@ def _outputs(job: Job, files: PredictionFiles) -> list[Path]:
 
 
 def _is_done(job: Job, files: PredictionFiles, index: PredictionIndex) -> bool:
-    return not index.has_failed(job.source) and all(p.exists() for p in _outputs(job, files))
+    return index.is_done(job.source) and all(p.exists() for p in _outputs(job, files))
 
 
 def _refuse_overwriting(jobs: Sequence[Job], files: PredictionFiles) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ Entry = dict[str, Any]
 """A line: `source` (absolute path), `name`, and what was found, or `error`."""
 
 INDEX = "index.jsonl"
+LONGEST_STEM = 200
+"""Bytes. A file system takes names of 255, and numbers and endings come after it."""
 
 
 class PredictionIndex:
@@ -26,7 +29,7 @@ class PredictionIndex:
         """Reads the index in the folder `out`, if there is one. Raises ValueError if it is none."""
         self.path = out / INDEX
         self._names: dict[str, str] = {}
-        self._failed: set[str] = set()
+        self._done: set[str] = set()
         for line in self._lines():
             try:
                 entry = json.loads(line)
@@ -35,27 +38,34 @@ class PredictionIndex:
                 raise ValueError(
                     f"{self.path}: {line[:80]!r} is no line of an index; move the file away"
                 ) from error
-            if "error" in entry:
-                self._failed.add(entry["source"])
+            if "error" not in entry:
+                self._done.add(entry["source"])
         self._taken = {name.casefold() for name in self._names.values()}
 
     def name(self, source: Path) -> str:
         """What a source is called: its stem, and a number if another source is called so.
 
-        Letters of either case are one, as file systems of macOS and Windows have it.
+        Letters of either case are one, as file systems of macOS and Windows have it. A long
+        stem is cut.
         """
         if (known := self._names.get(str(source))) is not None:
             return known
-        name, number = source.stem, 2
+        stem = source.stem
+        while len(os.fsencode(stem)) > LONGEST_STEM:
+            stem = stem[:-1]
+        name, number = stem, 2
         while name.casefold() in self._taken:
-            name, number = f"{source.stem}_{number}", number + 1
+            name, number = f"{stem}_{number}", number + 1
         self._names[str(source)] = name
         self._taken.add(name.casefold())
         return name
 
-    def has_failed(self, source: Path) -> bool:
-        """Whether the line of a source is an error."""
-        return str(source) in self._failed
+    def is_done(self, source: Path) -> bool:
+        """Whether a source had a line without an error when the index was read.
+
+        A killed run leaves files without one, of which nobody knows whose they are.
+        """
+        return str(source) in self._done
 
     def forget(self, sources: Collection[Path]) -> None:
         """Take out the lines of sources that are about to get new ones; names stay theirs."""

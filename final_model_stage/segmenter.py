@@ -161,7 +161,10 @@ class Segmenter:
         """
         tensors = self._reduced(images)
         known = [
-            {name: F.interpolate(truth[None], image.shape[1:])[0] for name, truth in some.items()}
+            {
+                name: F.interpolate(truth[None], image.shape[1:], mode="nearest-exact")[0]
+                for name, truth in some.items()
+            }
             for some, image in zip(truths or [{}] * len(images), tensors, strict=True)
         ]
         results = []
@@ -181,6 +184,11 @@ class Segmenter:
         return self._ask_root(self._reduced(images))
 
     def _reduced(self, images: Sequence[np.ndarray]) -> list[Tensor]:
+        for image in images:
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+                raise ValueError(
+                    f"image is {image.dtype} {image.shape}, needs RGB, uint8 (height, width, 3)"
+                )
         small = [shrink(image, self.settings.longest_side) for image in images]
         return [torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255 for image in small]
 

@@ -62,8 +62,8 @@ def find_sources(sources: Sequence[str], out: Path, listed: Iterable[str]) -> So
             files = [Path(source)]
         else:
             # Path.glob takes no absolute patterns.
-            names = sorted(glob.glob(source, recursive=True))  # noqa: PTH207
-            files = [Path(name) for name in names if Path(name).is_file()]
+            names = map(Path, sorted(glob.glob(source, recursive=True)))  # noqa: PTH207
+            files = [path for path in names if path.is_file() and not _within(path, out)]
             if not files:
                 problems.append(f"{source}: no such file, and no file fits it as a pattern")
         found |= dict.fromkeys(_absolute(path) for path in files)
@@ -90,6 +90,10 @@ def _walk(folder: Path, out: Path) -> Iterator[Path]:
 def _absolute(path: Path) -> Path:
     """One path for a file however its folder is written; a link keeps its own name."""
     return Path(os.path.realpath(path.parent), path.name)
+
+
+def _within(path: Path, folder: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def _same(one: Path | str, other: Path) -> bool:

@@ -112,7 +112,10 @@ def read(
     if path is None:
         raise DatasetError(folder, [f"JPEGImages/{name}: no such image"])
     if file or folder.label_path(name) is None:
-        return read_image(path), None
+        try:
+            return read_image(path), None
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path}: {error}; give another file") from error
     pair = read_pair(folder, name, tree)
     if isinstance(pair, str):
         raise DatasetError(folder, [pair])

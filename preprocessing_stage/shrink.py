@@ -16,5 +16,8 @@ def shrink(image: np.ndarray, longest_side: int) -> np.ndarray:
 
 def shrunken_size(size: tuple[int, int], longest_side: int) -> tuple[int, int]:
     """Height and width of what `shrink` makes of an image of `size`, each at least 1."""
-    factor = min(1.0, longest_side / max(size))
-    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+    longest = max(size)
+    allowed = min(longest, longest_side)
+    # Rounded in whole numbers, halves up, so that an exported chain comes to the same.
+    height, width = (max(1, (2 * side * allowed + longest) // (2 * longest)) for side in size)
+    return height, width

@@ -105,7 +105,14 @@ def test_chain_says_what_the_segmenter_says(mode: str, looks: bool, tree: ClassT
         assert labels.dtype == torch.uint8
 
 
-def test_a_second_look_is_where_the_segmenter_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("size", "most"),
+    # The whole image, both ends of an oblong one, and the foreground.
+    [((28, 32), 4), ((32, 32), 2)],
+)
+def test_a_second_look_is_where_the_segmenter_takes_it(
+    size: tuple[int, int], most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     looks = 0
     ask = Segmenter._ask
 
@@ -115,7 +122,7 @@ def test_a_second_look_is_where_the_segmenter_takes_it(monkeypatch: pytest.Monke
         return ask(self, name, images, regions, boxes)
 
     monkeypatch.setattr(Segmenter, "_ask", count)
-    image = np.array(photograph((28, 32), 3))
+    image = np.array(photograph(size, 3))
     taken = set()
     for shift in np.linspace(0, 6, 25):  # the foreground shrinks until there is none
         segmenter = tiny_segmenter(looks=True)
@@ -129,7 +136,7 @@ def test_a_second_look_is_where_the_segmenter_takes_it(monkeypatch: pytest.Monke
             probabilities.detach(), expected.leaf_probabilities, atol=1e-4, rtol=0
         )
         assert (labels.numpy() == expected.labels).all()
-    assert taken == {3, 4}  # the whole image, both ends, and the foreground or not
+    assert taken == {most - 1, most}  # with and without the foreground
 
 
 def test_experts_without_a_region_change_nothing() -> None:

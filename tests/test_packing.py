@@ -48,6 +48,8 @@ def row(split: str, sample: str = "x", **values) -> SampleRow:
         ((30, 20), 31, (30, 20)),
         ((375, 500), 160, (120, 160)),
         ((1000, 1), 10, (10, 1)),
+        ((64, 33), 32, (32, 17)),
+        ((64, 35), 32, (32, 18)),
     ],
 )
 def test_shrunken_size_keeps_the_shape_and_enlarges_nothing(size, longest_side, expected):

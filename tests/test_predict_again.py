@@ -82,9 +82,25 @@ def test_a_killed_run_goes_on(place: Path) -> None:
     with Path("out/index.jsonl").open("a") as file:
         file.write('{"source": "/so')
     before = Path("out/a.png").stat().st_mtime_ns
+    Path("out/b.png").write_text("of another source, whose line was not written")
     assert run("in", "--skip-existing") == 0
     assert sorted(index()) == ["a", "b"]
     assert Path("out/a.png").stat().st_mtime_ns == before
+    assert read_labels("out/b.png").shape == (40, 60)
+
+
+def test_a_name_that_fills_the_file_system_s_255_bytes(place: Path) -> None:
+    write(f"{'n' * 251}.png", 1)
+    write(f"{'n' * 250}.png", 2)
+    assert run("*.png") == 0
+    assert sorted(index()) == ["n" * 200, "n" * 200 + "_2"]
+
+
+def test_a_pattern_leaves_out_what_a_run_wrote(place: Path) -> None:
+    write("in/a.png")
+    for _ in range(2):
+        assert run("**/*.png") == 0
+        assert outputs() == {"a.png", "index.jsonl"}
 
 
 def test_a_file_that_is_no_index_is_left_alone(

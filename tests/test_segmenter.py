@@ -212,6 +212,30 @@ def test_what_the_root_said_before_need_not_be_asked_again():
             assert all(torch.equal(said[name], split[name]) for name in split)
 
 
+def test_true_parents_are_reduced_around_the_pixels_centres():
+    chain = make_segmenter()
+    side = 4 * chain.settings.longest_side
+    truth = torch.zeros(2, side, side)
+    truth[0, :, 2::4] = truth[1, :, 0::4] = truth[1, :, 1::4] = truth[1, :, 3::4] = 1
+    [(_, said)] = chain.label([random_image(0, (side, side))], [{"body": truth}])
+    assert said["body"][0].all() and not said["body"][1].any()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((9, 9, 3), np.float32),
+        np.zeros((9, 9), np.uint8),
+        np.zeros((9, 9, 4), np.uint8),
+        np.zeros((0, 9, 3), np.uint8),
+    ],
+)
+def test_what_is_no_rgb_image_of_bytes_is_refused(image):
+    shape = str(image.shape).replace("(", r"\(").replace(")", r"\)")
+    with pytest.raises(ValueError, match=f"image is {image.dtype} {shape}, needs RGB, uint8"):
+        make_segmenter()(image)
+
+
 def test_stochastic_passes_differ_from_one_pass_and_repeat_themselves():
     image = random_image()
     one, many = make_segmenter(), make_segmenter(passes=4)

@@ -213,12 +213,26 @@ def test_broken_files_stop_with_their_names(workplace: Path) -> None:
     Path("broken.jpg").write_text("no picture")
     with pytest.raises(SystemExit, match=r"broken\.jpg"):
         valid_segmentation.main(["broken.jpg"])
+    Image.fromarray(photograph()).save("whole.jpg")
+    Path("broken.jpg").write_bytes(Path("whole.jpg").read_bytes()[:-40])
+    with pytest.raises(SystemExit, match=r"^broken\.jpg: .*; give another file"):
+        valid_segmentation.main(["whole.jpg", "broken.jpg"])
     Path("data/JPEGImages/val_1.png").unlink()
     with pytest.raises(SystemExit, match="val_1: no such image"):
         valid_segmentation.main(["val_1"])
     write_labels(Path("data/gt_masks/val_0.png"), bands((12, 12)), palette(TREE))
     with pytest.raises(SystemExit, match="make their sizes equal"):
         valid_segmentation.main(["val_0"])
+
+
+def test_evaluation_names_a_damaged_sample(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("data/gt_masks/val_1.png").write_bytes(b"")
+    words = ["models/segmenter", "data", "--out", "results"]
+    monkeypatch.setattr(sys, "argv", ["evaluate_segmenter", *words])
+    with pytest.raises(SystemExit, match=r"gt_masks/val_1\.png: .*replace the file"):
+        evaluate_segmenter.main()
 
 
 def test_the_shipped_segmenter_comes_first(workplace: Path) -> None:
