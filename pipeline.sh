@@ -4,16 +4,19 @@
 #     ./pipeline.sh --profile profiles/NAME.yaml --data FOLDER [arguments for dvc repro]
 # The second form runs in runs/NAME, a workspace of its own, so params.yaml and results/ stay.
 set -euo pipefail
-cd "$(dirname "$0")"
 
 profile='' data=''
 while [ $# -gt 0 ]; do
   case $1 in
-    --profile) profile=${2:?--profile needs a file}; shift 2 ;;
-    --data) data=$(realpath -e "${2:?--data needs a folder}"); shift 2 ;;
+    --profile)
+      profile=${2:?--profile needs a file}
+      case $profile in /*) ;; *) profile=$PWD/$profile ;; esac
+      shift 2 ;;
+    --data) data=$(cd "${2:?--data needs a folder}" && pwd -P); shift 2 ;;
     *) break ;;
   esac
 done
+cd "$(dirname "$0")"
 if [ -n "$profile$data" ] && { [ ! -f "$profile" ] || [ -z "$data" ]; }; then
   echo "--profile FILE and --data FOLDER belong together; there is: $(echo profiles/*.yaml)" >&2
   exit 2
@@ -45,6 +48,8 @@ PYTHON
     # Not linked: a byte that flips in a file would flip in the cache too, and be restored from it.
     dvc config cache.type reflink,copy
   fi
+  # All but the rendering of people, whom no profile looks at.
+  [ $# -gt 0 ] || set -- report
 elif ! git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
   # An unpacked copy: DVC works without Git, except for `dvc exp` and `dvc ... diff`.
   dvc config --local core.no_scm true

@@ -2,15 +2,15 @@
 #     source ./setup.sh requirements.txt
 
 if [ ! -x .venv/bin/python ]; then
-  for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+  for candidate in "${PYTHON:-python3}" python3.13 python3.12 python3.11; do
     if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
       python=$candidate
       break
     fi
   done
   if [ -z "${python:-}" ]; then
-    echo "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=/path/to/python $0" >&2
-    exit 1
+    echo "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=/path/to/python" >&2
+    return 1
   fi
   echo "Making .venv with $("$python" --version)"
   "$python" -m venv .venv
@@ -18,10 +18,13 @@ fi
 export PATH="$PWD/.venv/bin:$PATH"
 
 # A stamp saves pip's look at every package; a package that satisfies its pin is kept as it is.
-stamp=.venv/installed-$(cat requirements*.txt | python -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])')-$1
+hash=$(cat requirements*.txt | python -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])')
+stamp=.venv/installed-$hash-$1
 if [ ! -e "$stamp" ]; then
+  # What was installed for other requirements is about to change.
+  find .venv -maxdepth 1 -name 'installed-*' ! -name "installed-$hash-*" -exec rm {} +
   echo "Installing $1"
-  python -m pip install --disable-pip-version-check -r "$1"
+  python -m pip install --disable-pip-version-check -r "$1" || return 1
   touch "$stamp"
 fi
 

@@ -7,13 +7,17 @@ is one.
 from __future__ import annotations
 
 import argparse
+from difflib import get_close_matches
 from pathlib import Path
+
+import timm
 
 from final_model_stage.params import final_problems
 from preprocessing_stage.check_dataset import DatasetError, listing_problems
 from preprocessing_stage.dataset_folder import RENDERED_PEOPLE, DatasetFolder
 from preprocessing_stage.params import PARAMS_FILE, ParamsError, preprocessing_problems, read_yaml
-from train_stage.params import COMMON, TrainParams, train_problems
+from train_stage.encoder_weights import PACKAGES
+from train_stage.params import COMMON, TrainParams, section_of, train_problems
 from train_stage.start_from import start_file
 
 
@@ -28,7 +32,7 @@ def check_all(path: Path = PARAMS_FILE) -> None:
     problems += found
     train, found = train_problems(sections)
     problems += found
-    problems += _missing_starts(train) if train else []
+    problems += _missing_starts(train) + _encoder_problems(train) if train else []
     problems += final_problems(sections)[1]
     if problems or preprocessing is None:
         raise ParamsError(path, problems)
@@ -43,7 +47,7 @@ def check_all(path: Path = PARAMS_FILE) -> None:
 def _missing_starts(train: TrainParams) -> list[str]:
     """Trained experts to start from that are not there."""
     missing = []
-    for name, expert in {"common": train.common, **train.experts}.items():
+    for name, expert in {COMMON: train.common, **train.experts}.items():
         try:
             # The pipeline itself makes the common start.
             if expert.start_from not in (None, COMMON):
@@ -51,6 +55,27 @@ def _missing_starts(train: TrainParams) -> list[str]:
         except FileNotFoundError as error:
             missing.append(str(error))
     return missing
+
+
+def _encoder_problems(train: TrainParams) -> list[str]:
+    """Encoders that timm does not know, and weights for them that are not there."""
+    problems = []
+    for name, expert in {COMMON: train.common, **train.experts}.items():
+        encoder, weights, key = expert.model.encoder, expert.encoder_weights, section_of(name)
+        if encoder != "unet" and not timm.is_model(encoder):
+            alike = get_close_matches(encoder, timm.list_models(), n=3)
+            problems.append(
+                f"{key}.model.encoder: timm has no {encoder}; "
+                f"{'alike are ' + ', '.join(alike) if alike else 'timm.list_models() has all'}"
+            )
+        elif weights == "package" and encoder not in PACKAGES:
+            problems.append(
+                f"{key}.encoder_weights: no package has weights of {encoder}, only of "
+                f"{', '.join(PACKAGES)}; take `hub` or a file"
+            )
+        elif weights not in (None, "package", "hub") and not Path(weights).is_file():
+            problems.append(f"{key}.encoder_weights: there is no file {weights}")
+    return list(dict.fromkeys(problems))
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ by lot), best.png and worst.png (by the images' own mIoU at the deepest level).
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import math
@@ -207,4 +208,5 @@ def _spoken(figure: str) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()  # there are none
     main()

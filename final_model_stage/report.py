@@ -6,6 +6,7 @@ bytes, so that Git shows a change only where there is one.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import platform
@@ -161,4 +162,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()  # there are none
     main()

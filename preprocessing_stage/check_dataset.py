@@ -205,7 +205,8 @@ def _class_problems(folder: DatasetFolder, tree: ClassTree) -> list[str]:
         if i is not None and i != BACKGROUND and names.get(i) != name
     ]
     return problems + [
-        f"classes.txt: id {i} ({name!r}) is not in the tree; add it there or label it 255"
+        f"classes.txt: id {i} ({name!r}) is not in the tree; add it there, or label its pixels 255 "
+        "and take the line out"
         for i, name in names.items()
-        if i not in wanted
+        if i not in wanted and i != IGNORE
     ]

@@ -5,6 +5,7 @@ Writes results/data/class_frequencies.csv and .png.
 
 from __future__ import annotations
 
+import argparse
 import csv
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
@@ -72,7 +73,7 @@ def class_frequencies(rows: Iterable[SampleRow], tree: ClassTree) -> list[Freque
 
 
 def plot(table: list[Frequency], tree: ClassTree, path: Path) -> None:
-    """Share of pixels (log scale) and of images, a panel a level, both splits side by side."""
+    """Share of pixels and of images, a panel a level, both splits side by side."""
     figure, axes = plt.subplots(2, tree.depth, figsize=(4 * tree.depth, 6), squeeze=False)
     colours = class_colours(tree)
     for level in range(tree.depth):
@@ -103,7 +104,7 @@ def plot(table: list[Frequency], tree: ClassTree, path: Path) -> None:
             axis.spines[["top", "right"]].set_visible(False)
             if value == "image_share":
                 axis.set_xlim(0, 1)
-    axes[0, 0].legend(frameon=False, fontsize=9)
+    axes[0, -1].legend(frameon=False, fontsize=9, loc="lower right")
     figure.tight_layout()
     with replacing(path, "wb") as file:
         figure.savefig(file, format="png", dpi=120)
@@ -124,4 +125,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()  # there are none
     main()

@@ -5,6 +5,7 @@ Writes results/data/grayscale.csv (a line a gray sample) and grayscale.json (the
 
 from __future__ import annotations
 
+import argparse
 import csv
 from collections.abc import Iterable
 
@@ -58,4 +59,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()  # there are none
     main()

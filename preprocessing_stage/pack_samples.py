@@ -7,6 +7,7 @@ and checksums.sha256. One pass over each file; memory does not grow with the num
 
 from __future__ import annotations
 
+import argparse
 import csv
 import hashlib
 import shutil
@@ -140,4 +141,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()  # there are none
     main()

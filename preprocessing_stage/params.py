@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -149,6 +149,7 @@ def _range_at(model: type[BaseModel], location: tuple[int | str, ...], message: 
     schema = model.model_json_schema()
     found: Any = schema
     for key in location:
+        found, *_ = [kind for kind in found.get("anyOf", [found]) if kind.get("type") != "null"]
         found = schema["$defs"][found["$ref"].split("/")[-1]] if "$ref" in found else found
         found = found.get("properties", {}).get(str(key), {})
     words = {
@@ -168,7 +169,9 @@ def _range_at(model: type[BaseModel], location: tuple[int | str, ...], message: 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     for key in location:
         below = model.model_fields[str(key)].annotation
-        if not (isinstance(below, type) and issubclass(below, BaseModel)):
+        kinds = [kind for kind in (below, *get_args(below)) if isinstance(kind, type)]
+        sections = [kind for kind in kinds if issubclass(kind, BaseModel)]
+        if not sections:
             return []
-        model = below
+        [model] = sections
     return sorted(model.model_fields)

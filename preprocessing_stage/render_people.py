@@ -6,6 +6,7 @@ split and its index alone: more of them keep the earlier ones, and processes cha
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import shutil
@@ -119,4 +120,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()  # there are none
     main()

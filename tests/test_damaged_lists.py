@@ -116,7 +116,8 @@ LISTS: dict[str, tuple[Damage, str]] = {
     ),
     "class is unknown": (
         lambda f: append(f / "classes.txt", "9: wing\n"),
-        "classes.txt: id 9 ('wing') is not in the tree; add it there or label it 255",
+        "classes.txt: id 9 ('wing') is not in the tree; add it there, or label its pixels 255 "
+        "and take the line out",
     ),
 }
 # Two of these say the same twice: of the photograph and of the label map.

@@ -182,6 +182,19 @@ def test_weights_from_a_file_fill_the_encoder(tmp_path) -> None:
     assert all(torch.equal(tensor, whole[name]) for name, tensor in net.state_dict().items())
 
 
+def test_a_file_of_weights_with_other_names_is_refused(tmp_path) -> None:
+    net = build(**TIMM).encoder.net
+    whole = timm.create_model(TIMM["encoder"]).state_dict()
+    torch.save({f"encoder.{name}": tensor for name, tensor in whole.items()}, tmp_path / "a.pt")
+    with pytest.raises(
+        SystemExit, match=r"a\.pt lacks 240 of the 240 tensors .* conv_stem\.weight"
+    ):
+        load_encoder_weights(net, TIMM["encoder"], str(tmp_path / "a.pt"))
+    (tmp_path / "b.pt").write_text("no weights")
+    with pytest.raises(SystemExit, match=r"b\.pt is no state dict"):
+        load_encoder_weights(net, TIMM["encoder"], str(tmp_path / "b.pt"))
+
+
 def test_an_encoder_without_package_is_refused_by_name() -> None:
     with pytest.raises(SystemExit, match=r"no package has weights of resnet18, only of tf_eff"):
         load_encoder_weights(nn.Identity(), "resnet18", "package")

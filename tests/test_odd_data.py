@@ -9,6 +9,7 @@ import pytest
 from damage import (
     SHAPE,
     Damage,
+    append,
     as_npy,
     label_map,
     photograph,
@@ -90,6 +91,7 @@ HARMLESS: dict[str, Damage] = {
     "a class that never occurs": lambda f: (
         [relabel(f, without(6), split) for split in ("train", "val")] and None
     ),
+    "a line for what is ignored": lambda f: append(f / "classes.txt", "255: void\n"),
     "another name of the background": lambda f: replace(f / "classes.txt", "0: background", "0: -"),
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from params_cases import NOT_PLAIN, PLAIN_KEYS, REFUSED, problems
 
@@ -47,12 +49,19 @@ def test_null_is_a_value_of_what_a_training_may_do_without(tiny_params):
         ("train.model.norms", "train.model.norms: is unknown; known here: base_channels, depth"),
         ("experts.body.lr", "experts.body.lr: is unknown; known here: augmentation"),
         ("experts.body.loss.dice", "experts.body.loss.dice: is unknown; known here: class_weight"),
+        (
+            "common",
+            "common.larger.input_sise: is unknown; known here: epochs, input_size, learning_rate",
+        ),
         ("machine.gpus", "machine.gpus: is unknown; known here: devices, loader_workers"),
         ("final.mod", "final.mod: is unknown; known here: bootstrap, examples, mirror, mode"),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params):
-    [found] = problems(tiny_params(**{key: 1}))
+    value: Any = 1
+    if key == "common":
+        value = {"larger": {"input_size": 64, "epochs": 1, "learning_rate": 0.1, "input_sise": 64}}
+    [found] = problems(tiny_params(**{key: value}))
     assert found.startswith(problem)
 
 
@@ -78,6 +87,35 @@ def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params
         (
             {"train.larger": {"input_size": 64, "epochs": 0, "learning_rate": 0.01}},
             "train.larger.epochs: Input should be greater than 0, got 0",
+        ),
+        (
+            {"train.larger": {"input_size": 5, "epochs": 1, "learning_rate": 0.01}},
+            "train.larger.input_size: Input should be greater than or equal to 16 (at least 16, "
+            "at most 2048), got 5",
+        ),
+        (
+            {
+                "common": {"start_from": None},
+                "experts.body": {"start_from": "common", "model": {"norm": "batch_each"}},
+            },
+            "experts.body.model.norm: is batch_each, in common ",
+        ),
+        (
+            {"experts.body.model": TIMM | {"encoder": "resnet81"}},
+            "experts.body.model.encoder: timm has no resnet81; alike are resnet",
+        ),
+        (
+            {"experts.body": {"model": TIMM, "encoder_weights": "no/such.pth"}},
+            "experts.body.encoder_weights: there is no file no/such.pth",
+        ),
+        (
+            {
+                "experts.body": {
+                    "model": TIMM | {"encoder": "resnet18"},
+                    "encoder_weights": "package",
+                }
+            },
+            "experts.body.encoder_weights: no package has weights of resnet18, only of tf_eff",
         ),
         (
             {"experts.body.encoder_weights": "package"},

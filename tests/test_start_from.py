@@ -56,6 +56,12 @@ def test_another_network_is_refused_and_changes_nothing(tmp_path):
     assert all(torch.equal(tensor, before[name]) for name, tensor in fresh.state_dict().items())
 
 
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "body.pth").write_text("no weights")
+    with pytest.raises(SystemExit, match=r"body\.pth is damaged or no safetensors file"):
+        start_from(expert(), tmp_path / "body.pth")
+
+
 def test_a_folder_stands_for_the_file_of_the_expert(tmp_path):
     path = stored(expert(), tmp_path / "body.safetensors")
     assert start_file(str(tmp_path), "body") == path

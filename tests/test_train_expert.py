@@ -113,6 +113,16 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
     }
 
 
+def test_a_gradient_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
+    write_project(tmp_path)
+    with (
+        mock.patch.object(Fabric, "clip_gradients", lambda *_, **__: torch.tensor(torch.inf)),
+        pytest.raises(SystemExit, match="epoch 1: the norm of the gradient is inf; lower"),
+    ):
+        train(tmp_path)
+    assert len(list(tmp_path.glob(".checkpoints/*/batch.safetensors"))) == 1
+
+
 def test_a_validation_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
     write_project(tmp_path)
 

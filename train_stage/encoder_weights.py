@@ -22,16 +22,36 @@ def load_encoder_weights(net: nn.Module, encoder: str, source: str) -> None:
     """Fill the features-only timm model `net` named `encoder`.
 
     source: `package`, `hub` (timm downloads), or the path of a state dict of the timm model.
-    Raises SystemExit if a package is not installed, RuntimeError if tensors do not fit.
+    Raises SystemExit if a package is not installed, or a file lacks tensors of the model or is no
+    state dict; RuntimeError if the shape of a tensor is another one.
     """
     if source == "package":
         net.load_state_dict(_from_package(encoder, net), strict=True)
         return
+    if source != "hub":
+        _check_names(net, encoder, source)
     overlay = {} if source == "hub" else {"file": source}
     filled = timm.create_model(
         encoder, features_only=True, pretrained=True, pretrained_cfg_overlay=overlay
     )
     net.load_state_dict(filled.state_dict())
+
+
+def _check_names(net: nn.Module, encoder: str, source: str) -> None:
+    """timm itself goes on with random weights for what is not in the file."""
+    try:
+        stored = timm.models.load_state_dict(source)
+    except Exception as error:  # damaged files raise anything
+        raise SystemExit(f"encoder_weights: {source} is no state dict: {error}") from error
+    # Without its head, timm calls `stages.0` of some models `stages_0`.
+    there = {name.replace(".", "_") for name in stored}
+    # Counts of batches are missing in old files, and do not matter.
+    own = [name for name in net.state_dict() if not name.endswith("num_batches_tracked")]
+    if missing := [name for name in own if name.replace(".", "_") not in there]:
+        raise SystemExit(
+            f"encoder_weights: {source} lacks {len(missing)} of the {len(own)} tensors of timm's "
+            f"{encoder}, such as {missing[0]}; needs a state dict with timm's names"
+        )
 
 
 def _from_package(encoder: str, net: nn.Module) -> dict[str, torch.Tensor]:

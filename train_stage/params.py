@@ -2,7 +2,8 @@
 
 `train` holds for every network; `common` and `experts.<name>` override single keys of it for the
 common start and for one expert.
-`machine` says where to run and never changes what comes out, so no stage depends on it.
+`machine` says where to run, so no stage depends on it. In more processes sums are rounded
+otherwise, and `norm: batch` has the statistics of each one's share of a batch.
 """
 
 from __future__ import annotations
@@ -67,6 +68,14 @@ class ModelParams(Section):
         if base > largest:
             raise ValueError(f"base_channels {base} is more than max_channels {largest}")
         return self
+
+    def differences(self, other: ModelParams) -> list[tuple[str, Any, Any]]:
+        """Key, the other's value and the own one, where weights of one do not fit the other."""
+        return [
+            (key, getattr(other, key), value)
+            for key, value in self
+            if key not in ("dropout", "initial_pool") and getattr(other, key) != value
+        ]
 
     @property
     def stride(self) -> int:
@@ -248,7 +257,13 @@ def train_problems(sections: Mapping[str, Any]) -> tuple[TrainParams | None, lis
     for name, overrides in own.items():
         overrides = {} if overrides is None else overrides
         if isinstance(overrides, Mapping):
-            experts[name] = merged(section_of(name), overrides)
+            experts[name] = expert = merged(section_of(name), overrides)
+            if start and expert and expert.start_from == COMMON:
+                problems += [
+                    f"{section_of(name)}.model.{key}: is {value}, in common {wanted}; a network "
+                    "that starts from common has to be alike"
+                    for key, value, wanted in start.model.differences(expert.model)
+                ]
         else:
             problems.append(f"experts.{name}: needs keys and values, got {overrides!r}")
     if problems:

@@ -51,7 +51,7 @@ class ExpertSamples(Dataset[Sample]):
     ) -> None:
         """gray_share: of samples turned gray. without: ids that are left out.
 
-        Raises ValueError if no sample contains the region.
+        Raises SystemExit if no sample contains the region.
         """
         self.split, self.params = split, params
         self.input_size = params.input_size
@@ -67,9 +67,10 @@ class ExpertSamples(Dataset[Sample]):
         ]
         if not self.used:
             name = split.rows[0].split if split.rows else "empty"
-            raise ValueError(
-                f"expert {expert}: no sample of the {name} split contains its region; "
-                "add samples, or take this node out of the tree"
+            left = f", but for the {len(without)} gray ones that `gray: drop` leaves out"
+            raise SystemExit(
+                f"expert {expert}: no sample of the {name} split contains its region"
+                f"{left if without else ''}; add samples, or take this node out of the tree"
             )
 
     def __len__(self) -> int:

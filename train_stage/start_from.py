@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -36,9 +37,14 @@ def start_from(model: nn.Module, path: Path, rows: Sequence[int] | None = None) 
     """Fill the expert `model` from a file; a head for other classes starts anew.
 
     rows: of the common network's head, those for the leaves that the expert names.
-    Raises SystemExit if the network in the file is another one.
+    Raises SystemExit if the network in the file is another one, or the file damaged.
     """
-    stored, own = load_file(path), model.state_dict()
+    try:
+        stored, own = load_file(path), model.state_dict()
+    except SafetensorError as error:
+        raise SystemExit(
+            f"start_from: {path} is damaged or no safetensors file: {error}"
+        ) from error
     if rows is not None:
         stored |= {name: stored[name][list(rows)] for name in ("head.weight", "head.bias")}
     kept = {name for name in own if name in stored and stored[name].shape == own[name].shape}

@@ -7,6 +7,8 @@ itself it is the flat network that the chain has to beat.
 
 from __future__ import annotations
 
+import argparse
+
 from preprocessing_stage.params import load_params as load_preprocessing_params
 from train_stage.params import COMMON, load_params
 from train_stage.start_from import COMMON_FILE
@@ -20,4 +22,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()  # there are none
     main()

@@ -50,7 +50,7 @@ class Loaders:
 
 
 class NonFiniteLossError(FloatingPointError):
-    """A loss is nan or infinite."""
+    """A loss or its gradient is nan or infinite."""
 
     def __init__(self, message: str, batch: Batch) -> None:
         super().__init__(message)
@@ -134,11 +134,16 @@ class Training:
             logits = self.parallel(*self._inputs(batch))
             target = batch.target.to(logits.device)
             loss = expert_loss(logits, target, self.split, self.params.loss.dice_weight)
-            _check(loss, f"epoch {epoch}", batch)
+            _check("loss", loss, f"epoch {epoch}", batch)
             self.fabric.backward(loss)
-            self.fabric.clip_gradients(
-                self.parallel, self.optimizer, max_norm=self.params.gradient_clip
+            norm = self.fabric.clip_gradients(
+                self.parallel,
+                self.optimizer,
+                max_norm=self.params.gradient_clip,
+                error_if_nonfinite=False,
             )
+            assert norm is not None
+            _check("norm of the gradient", norm, f"epoch {epoch}", batch)
             self.optimizer.step()
             self.optimizer.zero_grad()
             self.schedule.step()
@@ -161,7 +166,7 @@ class Training:
             logits = self.predict(batch)
             target = batch.target.to(logits.device)
             loss = expert_loss(logits, target, self.split, self.params.loss.dice_weight)
-            _check(loss, "validation", batch)
+            _check("loss", loss, "validation", batch)
             losses[0] += loss.double() * len(target)
             losses[1] += len(target)
             truth, guess = self.split.child_of(target), self.split.children(logits).argmax(1)
@@ -185,9 +190,11 @@ class Training:
         return batch.image.to(self.fabric.device), batch.region.to(self.fabric.device)
 
 
-def _check(loss: torch.Tensor, where: str, batch: Batch) -> None:
-    if not torch.isfinite(loss):
-        raise NonFiniteLossError(f"{where}: the loss is {loss.item()}; lower learning_rate", batch)
+def _check(what: str, value: torch.Tensor, where: str, batch: Batch) -> None:
+    if not torch.isfinite(value):
+        raise NonFiniteLossError(
+            f"{where}: the {what} is {value.item()}; lower learning_rate", batch
+        )
 
 
 def ema_update(decay: float) -> Any:
