@@ -67,7 +67,7 @@ def read_expert(path: Path, model: ModelParams, leaves: int, digest: str | None)
     if digest is not None and hashlib.sha256(data).hexdigest() != digest:
         raise ValueError(
             f"{path}: damaged since it was saved; get the folder again, or make it anew with "
-            "`dvc repro -f build_segmenter`"
+            "`dvc repro -f -s build_segmenter`"
         )
     expert = Expert(model, leaves)
     expert.load_state_dict(load(data))
