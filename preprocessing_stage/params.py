@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import (
@@ -169,8 +170,11 @@ def _range_at(model: type[BaseModel], location: tuple[int | str, ...], message: 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     for key in location:
         below = model.model_fields[str(key)].annotation
-        kinds = [kind for kind in (below, *get_args(below)) if isinstance(kind, type)]
-        sections = [kind for kind in kinds if issubclass(kind, BaseModel)]
+        # A section that may be null is a union.
+        kinds = get_args(below) if isinstance(below, UnionType) else (below,)
+        sections = [
+            kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)
+        ]
         if not sections:
             return []
         [model] = sections
