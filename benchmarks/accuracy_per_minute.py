@@ -38,7 +38,7 @@ from final_model_stage import build_segmenter
 from final_model_stage.evaluate import evaluate
 from final_model_stage.metrics import dataset_miou
 from final_model_stage.segmenter import Segmenter
-from preprocessing_stage.check_dataset import read_pairs
+from preprocessing_stage.check_dataset import read_pairs, sound
 from preprocessing_stage.class_tree import ClassTree
 from preprocessing_stage.dataset_folder import RENDERED_PEOPLE, DatasetFolder
 from preprocessing_stage.palette import palette
@@ -169,9 +169,8 @@ def evaluate_peer(
     network.eval()
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     index, counts = tree.leaf_of_id(tree.root.name), []
-    for pair in read_pairs(data, data.ids("val"), tree, lambda pair: pair):
-        if isinstance(pair, str):
-            raise ValueError(pair)
+    for result in read_pairs(data, data.ids("val"), tree, lambda pair: pair):
+        pair = sound(data, result)
         image = (torch.from_numpy(pair.image.copy()).permute(2, 0, 1).float() / 255 - mean) / std
         small = F.interpolate(image[None], (size, size), mode="bilinear", antialias=True)
         logits = F.interpolate(network(small), pair.labels.shape, mode="bilinear")

@@ -33,5 +33,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__).parse_args()  # there are none
+    argparse.ArgumentParser(description=__doc__).parse_args()  # none, but --help
     main()

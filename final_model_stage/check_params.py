@@ -16,7 +16,7 @@ from final_model_stage.params import final_problems
 from preprocessing_stage.check_dataset import DatasetError, listing_problems
 from preprocessing_stage.dataset_folder import RENDERED_PEOPLE, DatasetFolder
 from preprocessing_stage.params import PARAMS_FILE, ParamsError, preprocessing_problems, read_yaml
-from train_stage.encoder_weights import PACKAGES
+from train_stage.encoder_weights import PACKAGES, no_package
 from train_stage.params import COMMON, TrainParams, section_of, train_problems
 from train_stage.start_from import start_file
 
@@ -69,10 +69,7 @@ def _encoder_problems(train: TrainParams) -> list[str]:
                 f"{'alike are ' + ', '.join(alike) if alike else 'timm.list_models() has all'}"
             )
         elif weights == "package" and encoder not in PACKAGES:
-            problems.append(
-                f"{key}.encoder_weights: no package has weights of {encoder}, only of "
-                f"{', '.join(PACKAGES)}; take `hub` or a file"
-            )
+            problems.append(f"{key}.encoder_weights: {no_package(encoder)}")
         elif weights not in (None, "package", "hub") and not Path(weights).is_file():
             problems.append(f"{key}.encoder_weights: there is no file {weights}")
     return list(dict.fromkeys(problems))

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from preprocessing_stage.class_tree import ClassTree, Node
-from train_stage.start_from import head_rows
 
 LEAST = 1e-12
 """Probabilities are divided by this at least: an expert may leave nothing to a node."""
@@ -19,8 +18,8 @@ Conditionals = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Names:
-    """What an expert names: the leaves of its node, in the order of their ids."""
+class NodeLeaves:
+    """The leaves that an expert names: those of its node, in the order of their ids."""
 
     rows: Tensor
     """(own leaves,) int64: where they stand among all leaves of the tree."""
@@ -30,8 +29,8 @@ class Names:
     """Experts between the root and this one, the root among them."""
 
     @classmethod
-    def of(cls, tree: ClassTree, expert: str) -> Names:
-        rows = torch.tensor(head_rows(tree, expert))
+    def of(cls, tree: ClassTree, expert: str) -> NodeLeaves:
+        rows = torch.tensor(tree.rows(expert))
         children = torch.from_numpy(tree.leaves_of_children(expert))
         return cls(rows, children, tree.level_of(expert) + 1)
 
@@ -41,15 +40,15 @@ class Names:
         return sums / belief.sum(0).clamp(min=LEAST)
 
 
-def revised(belief: Tensor, answer: Tensor, region: Tensor, names: Names) -> Tensor:
+def revised(belief: Tensor, answer: Tensor, region: Tensor, node: NodeLeaves) -> Tensor:
     """What is believed of an expert's leaves once it has answered, (own leaves, h, w).
 
     belief: (own leaves, h, w), their sum is what the node is believed to have. answer: of the
     same shape, given the node. The mean over the experts so far, inside the region (h, w).
     """
-    node = belief.sum(0).clamp(min=LEAST)
-    mean = (belief / node * names.above + answer) / (names.above + 1)
-    return torch.where(region, node * mean, belief)
+    total = belief.sum(0).clamp(min=LEAST)
+    mean = (belief / total * node.above + answer) / (node.above + 1)
+    return torch.where(region, total * mean, belief)
 
 
 def resize(conditionals: Conditionals, size: tuple[int, int]) -> Conditionals:

@@ -17,7 +17,9 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from preprocessing_stage.dataset_folder import on_white
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """What is opened, by content. Pillow knows more, some of which start programs (EPS)."""
@@ -33,17 +35,6 @@ _STRIP = 2**20
 # Always the same thread: malloc keeps what a thread freed for that thread, so that four in turn
 # held what four pictures take.
 _one_large = ThreadPoolExecutor(1)
-
-# EXIF orientation -> what puts the picture upright.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 class DecodeError(ValueError):
@@ -108,13 +99,13 @@ def _decode(image: Image.Image) -> Picture:
     drafted = image.draft(None, (stored[0] // factor, stored[1] // factor)) is not None  # JPEG
     image.load()
     width, height = stored if drafted else image.size  # a TIFF is upright from here on
-    turn = _TURNS.get(_orientation(image))
+    orientation = _orientation(image)
     small = Image.fromarray(_small_rgb(image, _factor(image.size)))
     image.close()  # frees its pixels before the next large picture takes as many
-    if turn is not None:
-        small = small.transpose(turn)
-        if turn not in (_TURNS[2], _TURNS[3], _TURNS[4]):
-            width, height = height, width
+    small.getexif()[ExifTags.Base.Orientation] = orientation
+    small = ImageOps.exif_transpose(small)
+    if 5 <= orientation <= 8:  # turned by a quarter
+        width, height = height, width
     return Picture(np.asarray(small), (height, width))
 
 
@@ -125,7 +116,7 @@ def _factor(size: tuple[int, int]) -> int:
 
 def _orientation(image: Image.Image) -> int:
     with contextlib.suppress(Exception):  # damaged EXIF does not make the picture useless
-        return int(image.getexif().get(0x0112, 1))
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     return 1
 
 
@@ -141,13 +132,8 @@ def _strips(image: Image.Image, rows: int) -> Iterator[Image.Image]:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """RGB of 8 bits, on white where `image` is transparent."""
-    if image.mode.startswith(("I", "F")):
-        image = _eight_bits(image)
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert("RGB")
+    """RGB of 8 bits."""
+    return on_white(_eight_bits(image) if image.mode.startswith(("I", "F")) else image)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -14,6 +14,7 @@ from final_model_stage.decode import (
     WORK_SIDE,
     DecodeError,
     check_regular,
+    too_large,
 )
 
 DEMUXERS = {
@@ -47,9 +48,7 @@ def decode_video(path: Path, most_pixels: int = MOST_PIXELS) -> Iterator[Frame]:
             stream = container.streams.video[0]
             pixels = stream.width * stream.height
             if pixels > most_pixels:
-                raise DecodeError(
-                    f"frames of more than {most_pixels:,} pixels; scale it down or raise the limit"
-                )
+                raise DecodeError(f"frames of {too_large(most_pixels)}")
             stream.thread_type = "AUTO"
             shown = float("-inf")
             for number, frame in enumerate(container.decode(stream)):

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from final_model_stage.segmenter import Segmenter
-from final_model_stage.valid_segmentation import find_segmenter
+from final_model_stage.sources import find_segmenter
 from preprocessing_stage.dataset_folder import DatasetFolder
 from preprocessing_stage.params import load_params
 

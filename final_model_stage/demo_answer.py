@@ -54,14 +54,13 @@ def answer(segmenter: Segmenter, image: np.ndarray) -> dict[str, Any]:
 def levels(tree: ClassTree) -> list[list[dict[str, Any]]]:
     """For each level its classes, the background last: name, colour and places of its leaves."""
     colours = class_colours(tree)
-    order = [leaf.name for leaf in tree.leaves]
     background = [leaf for leaf in tree.leaves if leaf.id == BACKGROUND]
     return [
         [
             {
                 "name": node.name,
                 "colour": None if node.id == BACKGROUND else css(colours[node.name]),
-                "leaves": [order.index(leaf.name) for leaf in node.leaves()],
+                "leaves": tree.rows(node.name),
             }
             for node in [*tree.level(k), *background]
         ]

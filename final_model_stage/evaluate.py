@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +11,15 @@ from tqdm import tqdm
 
 from final_model_stage.decisions import Conditionals
 from final_model_stage.segmenter import Segmenter
-from preprocessing_stage.check_dataset import DatasetError, Pair, read_pairs
+from preprocessing_stage.check_dataset import Pair, read_pairs, sound
 from preprocessing_stage.class_tree import ClassTree
 from preprocessing_stage.dataset_folder import DatasetFolder
 from train_stage.confusion import confusion_matrix
 
 BATCH = 16
+"""Images that are read and segmented at once."""
+MOST_PIXELS = 16_000_000
+"""Of them together; the true regions take 4 bytes for each pixel and class."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ def evaluate(segmenter: Segmenter, folder: DatasetFolder, split: str) -> Evaluat
     rows: list[np.ndarray] = []
     oracle_rows: dict[int, list[np.ndarray]] = {k: [] for k in range(tree.depth - 1)}
     with tqdm(total=len(ids), desc=f"evaluating {split}", unit="image") as progress:
-        for pairs in _batches(folder, ids, tree):
+        read = read_pairs(folder, ids, tree, lambda pair: pair, most=BATCH)
+        for pairs in _batches(sound(folder, pair) for pair in read):
             root = segmenter.ask_root([pair.image for pair in pairs])
             rows += _count(segmenter, pairs, root, None)
             for level, some in oracle_rows.items():
@@ -58,6 +62,18 @@ def true_conditionals(labels: np.ndarray, tree: ClassTree, level: int) -> Condit
     }
 
 
+def _batches(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
+    """BATCH of them at a time, or fewer where MOST_PIXELS are reached before."""
+    batch: list[Pair] = []
+    for pair in pairs:
+        batch.append(pair)
+        if len(batch) == BATCH or sum(one.labels.size for one in batch) >= MOST_PIXELS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
 def _count(
     segmenter: Segmenter, pairs: list[Pair], root: list[torch.Tensor], oracle_level: int | None
 ) -> list[np.ndarray]:
@@ -71,16 +87,3 @@ def _count(
         confusion_matrix(index[pair.labels], index[labels], len(tree.leaves))
         for pair, (labels, _) in zip(pairs, predictions, strict=True)
     ]
-
-
-def _batches(folder: DatasetFolder, ids: list[str], tree: ClassTree) -> Iterator[list[Pair]]:
-    batch: list[Pair] = []
-    for pair in read_pairs(folder, ids, tree, lambda pair: pair):
-        if isinstance(pair, str):
-            raise DatasetError(folder, [pair])
-        batch.append(pair)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -18,7 +18,7 @@ from final_model_stage.decisions import leaf_probabilities, revised
 from final_model_stage.looks import SECOND_LOOK_SHARE, end_squares
 from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.class_tree import BACKGROUND, Node
-from train_stage.regions import LARGEST_ASPECT
+from train_stage.regions import clip_box, region_box, whole_image
 
 
 class Chain(nn.Module):
@@ -33,7 +33,7 @@ class Chain(nn.Module):
                 "graph can repeat; export one with `passes` 1 in segmenter.json"
             )
         self.settings, self.tree = segmenter.settings, segmenter.tree
-        self.names = segmenter.names
+        self.node_leaves = segmenter.node_leaves
         self.experts = nn.ModuleDict(copy.deepcopy(segmenter.experts)).cpu()
         for name, settings in self.settings.experts.items():
             # Constants of the graph: other libraries space them otherwise by a bit.
@@ -90,22 +90,22 @@ class Chain(nn.Module):
                 if name == self.tree.root.name
                 else self._ask(name, image, region, self._box(name, region))
             )
-            names = self.names[name]
-            own = revised(belief[names.rows], said[0], region[0, 0], names)
-            belief = belief.index_copy(0, names.rows, own)
-            found[name] = names.split(own)[None]
+            node = self.node_leaves[name]
+            own = revised(belief[node.rows], said[0], region[0, 0], node)
+            belief = belief.index_copy(0, node.rows, own)
+            found[name] = node.split(own)[None]
             claimed = found[name].argmax(1, keepdim=True)
             for k, child in enumerate(self.tree[name].children):
-                regions[child.name] = region & (claimed == k)
+                regions[child.name] = region & (claimed == k) & (found[name][:, k : k + 1] > 0)
         return found
 
     def _ask_root(self, image: Tensor, region: Tensor) -> Tensor:
         """As Segmenter._ask_root: the mean of all looks that see a pixel."""
         root = self.tree.root
-        said = self._ask(root.name, image, region, whole_image(image))
+        height, width = image.shape[2:]
+        said = self._ask(root.name, image, region, whole_image(height, width))
         if not self.settings.second_look:
             return said
-        height, width = image.shape[2:]
         oblong = torch.scalar_tensor(height) != torch.scalar_tensor(width)
         for square in end_squares(height, width):
             within = inside_box(square, height, width) & oblong
@@ -113,7 +113,7 @@ class Chain(nn.Module):
         background = [child.id == BACKGROUND for child in root.children]
         if not any(background):
             return said / said.sum(1, keepdim=True)
-        split = self.names[root.name].split(said[0])
+        split = self.node_leaves[root.name].split(said[0])
         foreground = split.argmax(0)[None, None] != background.index(True)
         box = clip_box(self._box(root.name, foreground), height, width)
         left, top, right, bottom = box.unbind()
@@ -155,40 +155,9 @@ class Chain(nn.Module):
         return first
 
 
-def whole_image(image: Tensor) -> Tensor:
-    """Box (4,) around an image (..., h, w)."""
-    height, width = image.shape[-2:]
-    return torch.stack([torch.scalar_tensor(side) for side in (0.0, 0.0, width, height)])
-
-
-def region_box(region: Tensor, margin: float) -> Tensor:
-    """As train_stage.regions.region_box, (4,) float32; of an empty region some box or other."""
-    left, right = _span(region.any(0))
-    top, bottom = _span(region.any(1))
-    width, height = right - left, bottom - top
-    longer = torch.maximum(width, height)
-    half_width = torch.maximum(width, longer / LARGEST_ASPECT) / 2 + margin * longer
-    half_height = torch.maximum(height, longer / LARGEST_ASPECT) / 2 + margin * longer
-    x, y = (left + right) / 2, (top + bottom) / 2
-    return torch.stack([x - half_width, y - half_height, x + half_width, y + half_height])
-
-
 def pixel_centres(size: int) -> Tensor:
     """(size,) float32, where the pixels of a side lie in -1..1, to the bit as F.affine_grid."""
     return torch.linspace(-1, 1, size) * (size - 1) / size
-
-
-def clip_box(box: Tensor, height: int, width: int) -> Tensor:
-    """As train_stage.regions.clip_box, (4,) float32."""
-    left, top, right, bottom = box.unbind()
-    return torch.stack(
-        [
-            left.floor().clamp(min=0),
-            top.floor().clamp(min=0),
-            torch.minimum(right.ceil(), torch.scalar_tensor(width)),
-            torch.minimum(bottom.ceil(), torch.scalar_tensor(height)),
-        ]
-    )
 
 
 def inside_box(box: Tensor, height: int, width: int) -> Tensor:
@@ -218,16 +187,6 @@ def grid_in_box(box: Tensor, height: int, width: int) -> Tensor:
     x = (torch.arange(width) + 0.5 - left) * (2 / (right - left)) - 1
     y = (torch.arange(height) + 0.5 - top) * (2 / (bottom - top)) - 1
     return _grid(x, y)
-
-
-def _span(present: Tensor) -> tuple[Tensor, Tensor]:
-    """First True of a vector and the place after its last one, float32."""
-    length = present.shape[0]
-    places = torch.arange(length)
-    first = torch.where(present, places, length).min()
-    last = torch.where(present, places + 1, 0).max()
-    # nothing present: from one end to the other, backwards, which no division minds
-    return torch.minimum(first, last).float(), torch.maximum(first, last).float()
 
 
 def _grid(x: Tensor, y: Tensor) -> Tensor:

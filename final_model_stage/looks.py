@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from final_model_stage.decisions import Names, likeliest
+from final_model_stage.decisions import NodeLeaves, likeliest
 from preprocessing_stage.class_tree import BACKGROUND, ClassTree
 from train_stage.regions import box_area, clip_box, region_box
 
@@ -21,16 +21,16 @@ def end_squares(height: int, width: int) -> tuple[Tensor, Tensor]:
     return first, last
 
 
-def closer_box(belief: Tensor, tree: ClassTree, names: Names, margin: float) -> Tensor | None:
+def closer_box(belief: Tensor, tree: ClassTree, node: NodeLeaves, margin: float) -> Tensor | None:
     """Box (4,) around the foreground by what is believed of the leaves, (leaves, h, w).
 
-    names: of the root expert. None if there is no foreground, or if it fills the image, or
+    node: of the root expert. None if there is no foreground, or if it fills the image, or
     without a background.
     """
     background = [child.id == BACKGROUND for child in tree.root.children]
     if not any(background):
         return None
-    foreground = likeliest(names.split(belief)) != background.index(True)
+    foreground = likeliest(node.split(belief)) != background.index(True)
     if not foreground.any():
         return None
     box = clip_box(region_box(foreground, margin), *foreground.shape)

@@ -11,7 +11,9 @@ from pydantic import Field, StrictBool
 from preprocessing_stage.params import PARAMS_FILE, ParamsError, Section, read_yaml, validate
 
 
-class FinalParams(Section):
+class ChainParams(Section):
+    """How the chain is asked; stored in `segmenter.json`."""
+
     mode: Literal["hard", "product"]
     """hard: each expert's decision binds the experts below it. product: the leaf with the largest
     product of conditional probabilities along its path."""
@@ -22,10 +24,13 @@ class FinalParams(Section):
     """The experts also see each image mirrored; what they say is averaged."""
     passes: int = Field(ge=1, le=1000)
     """Stochastic passes with the encoder's dropout on, averaged; 1 = one pass without dropout."""
-    precision: Literal["auto", "32-true", "bf16-mixed"]
-    """As in `train`."""
     seed: int = Field(ge=0, lt=2**63)
     """For stochastic passes, the bootstrap and the choice of examples."""
+
+
+class FinalParams(ChainParams):
+    precision: Literal["auto", "32-true", "bf16-mixed"]
+    """As in `train`."""
     bootstrap: int = Field(ge=100, le=100_000)
     """Resamplings of the images for the 95 % intervals."""
     examples: int = Field(ge=1, le=100)

@@ -32,8 +32,7 @@ from final_model_stage.predict_video import predict_video, video_path
 from final_model_stage.prediction_files import PredictionFiles, Wanted
 from final_model_stage.prediction_index import Entry, PredictionIndex
 from final_model_stage.segmenter import Segmenter
-from final_model_stage.sources import find_sources, is_video
-from final_model_stage.valid_segmentation import find_segmenter
+from final_model_stage.sources import find_segmenter, find_sources, is_video
 from train_stage.precision import Precision
 
 

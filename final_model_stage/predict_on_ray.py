@@ -52,6 +52,7 @@ def predict_on_ray(
     have = ray.cluster_resources()
     gpus = int(have.get("GPU", 0))
     spare = max(1, int(have["CPU"]) - 1)  # one for those that read and write
+    count = workers or gpus or spare
     rows = [{"value": pickle.dumps(job)} for job in jobs]
     entries = (
         ray.data.from_items(rows, override_num_blocks=max(1, -(-len(rows) // BATCH)))
@@ -60,7 +61,9 @@ def predict_on_ray(
             _Worker,
             fn_constructor_args=(load, files, most_pixels),
             batch_size=BATCH,
-            compute=ray.data.ActorPoolStrategy(size=workers or gpus or spare),
+            compute=ray.data.ActorPoolStrategy(size=count),
+            # With all CPUs taken, Ray would wait for ever for one to read with.
+            num_cpus=min(1, (have["CPU"] - _HALF) / count),
             num_gpus=1 if gpus else 0,
         )
         .map(partial(_write, files=files), num_cpus=_HALF)

@@ -24,7 +24,7 @@ from matplotlib.patches import Rectangle
 from final_model_stage.params import load_params
 from final_model_stage.pictures import FAINT, INK, STYLE, Row, panel_figure, save, spoken
 from final_model_stage.segmenter import Segmenter
-from preprocessing_stage.check_dataset import DatasetError, read_pair
+from preprocessing_stage.check_dataset import read_pair, sound
 from preprocessing_stage.class_tree import ClassTree
 from preprocessing_stage.dataset_folder import DatasetFolder
 from preprocessing_stage.palette import class_colours
@@ -154,9 +154,7 @@ def read_confusion(path: Path) -> tuple[list[str], np.ndarray]:
 
 def segmented(segmenter: Segmenter, folder: DatasetFolder, sample: str, note: str) -> Row:
     """A sample of the data set with its truth and prediction. Raises DatasetError."""
-    pair = read_pair(folder, sample, segmenter.tree)
-    if isinstance(pair, str):
-        raise DatasetError(folder, [pair])
+    pair = sound(folder, read_pair(folder, sample, segmenter.tree))
     return Row(sample, pair.image, segmenter(pair.image), pair.labels, note)
 
 
@@ -208,5 +206,5 @@ def _spoken(figure: str) -> str:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__).parse_args()  # there are none
+    argparse.ArgumentParser(description=__doc__).parse_args()  # none, but --help
     main()

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from final_model_stage.decisions import (
     Conditionals,
-    Names,
+    NodeLeaves,
     hard_decision,
     leaf_probabilities,
     likeliest,
@@ -61,15 +61,13 @@ class Segmentation:
     """(H, W) float32: entropy of the leaf probabilities over its maximum, 0 certain, 1 none."""
     tree: ClassTree
 
+    def probability(self, name: str) -> np.ndarray:
+        """(H, W) float32 of one class: the sum of its leaves."""
+        return self.leaf_probabilities[self.tree.rows(name)].sum(0)
+
     def probabilities(self, level: int) -> dict[str, np.ndarray]:
-        """Class name -> (H, W) float32, the sum of its leaves, for the classes of a level."""
-        ids = [leaf.id for leaf in self.tree.leaves]
-        return {
-            node.name: self.leaf_probabilities[
-                [ids.index(i) for i in self.tree.ids(node.name)]
-            ].sum(0)
-            for node in self.tree.level(level)
-        }
+        """Class name -> (H, W) float32 for the classes of a level."""
+        return {node.name: self.probability(node.name) for node in self.tree.level(level)}
 
 
 class Segmenter:
@@ -85,14 +83,14 @@ class Segmenter:
         """experts: one for each inner node of the tree. device: None = a GPU where there is one."""
         self.settings = settings
         self.tree = ClassTree(settings.tree)
-        self.names = {name: Names.of(self.tree, name) for name in self.tree.experts}
+        self.node_leaves = {name: NodeLeaves.of(self.tree, name) for name in self.tree.experts}
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.bf16 = pick_precision(precision) == "bf16-mixed"
         self.experts = {name: experts[name].to(self.device) for name in self.tree.experts}
         # What predicts; `experts` are what is saved and exported.
-        self.asked = {name: for_prediction(e, self.bf16) for name, e in self.experts.items()}
+        self.prepared = {name: for_prediction(e, self.bf16) for name, e in self.experts.items()}
         if settings.passes > 1:
-            for expert in self.asked.values():
+            for expert in self.prepared.values():
                 expert.stochastic_encoder()
 
     @classmethod
@@ -225,15 +223,16 @@ class Segmenter:
             else:
                 margin = self.settings.experts[name].box_margin
                 answers = self._ask(name, some, own, [region_box(r, margin) for r in own])
-            names = self.names[name]
+            node = self.node_leaves[name]
             for i, answer in zip(asked, answers, strict=True):
-                beliefs[i][names.rows] = revised(beliefs[i][names.rows], answer, inside[i], names)
+                beliefs[i][node.rows] = revised(beliefs[i][node.rows], answer, inside[i], node)
             for i, region in enumerate(inside):
-                split = known[i].get(name, names.split(beliefs[i][names.rows]))
+                split = known[i].get(name, node.split(beliefs[i][node.rows]))
                 found[i][name] = split
                 claimed = likeliest(split)
                 for k, child in enumerate(self.tree[name].children):
-                    regions[i][child.name] = region & (claimed == k)
+                    # Where truth is given but not known, no child has a share.
+                    regions[i][child.name] = region & (claimed == k) & (split[k] > 0)
         return found
 
     @torch.inference_mode()
@@ -261,7 +260,8 @@ class Segmenter:
             for end in range(2):
                 look({i: end_squares(h, w)[end] for i, (h, w) in enumerate(sizes) if h != w})
             margin = self.settings.experts[name].box_margin
-            boxes = [closer_box(total, self.tree, self.names[name], margin) for total in totals]
+            node = self.node_leaves[name]
+            boxes = [closer_box(total, self.tree, node, margin) for total in totals]
             look({i: box for i, box in enumerate(boxes) if box is not None})
         return [total / total.sum(0) for total in totals]
 
@@ -294,12 +294,16 @@ class Segmenter:
             inputs, masks = torch.cat([inputs, inputs.flip(-1)]), torch.cat([masks, masks.flip(-1)])
         total = torch.zeros(())
         with (
-            torch.random.fork_rng(),
+            torch.random.fork_rng(
+                [self.device] if self.device.type == "cuda" else [],
+                enabled=self.settings.passes > 1,
+            ),
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16),
         ):
-            torch.manual_seed(self.settings.seed)  # for the dropout of stochastic passes
+            if self.settings.passes > 1:
+                torch.manual_seed(self.settings.seed)
             for _ in range(self.settings.passes):
-                total = total + self.asked[name](inputs, masks).softmax(1).cpu()
+                total = total + self.prepared[name](inputs, masks).softmax(1).cpu()
         mean = total / self.settings.passes
         if self.settings.mirror:
             one, mirrored = mean.chunk(2)

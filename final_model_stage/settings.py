@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field, StrictBool
+from pydantic import Field
 from pydantic_core import from_json
 
-from final_model_stage.params import FinalParams
+from final_model_stage.params import ChainParams, FinalParams
 from preprocessing_stage.class_tree import ClassTree, tree_problems
 from preprocessing_stage.params import Section, validate
 from train_stage.params import ExpertParams, ModelParams
@@ -25,23 +25,15 @@ class ExpertSettings(Section):
     model: ModelParams
 
 
-class Settings(Section):
+class Settings(ChainParams):
     """What `segmenter.json` holds."""
 
     tree: dict[str, Any]
     longest_side: Annotated[int, Field(ge=1, le=2048)]
     """Pixels; larger images are scaled down to it first, as training samples were."""
-    mode: Literal["hard", "product"]
-    second_look: StrictBool = False
-    """Whether the root expert looks again, at both ends of the longer side and at the box around
-    the foreground that it found."""
-    mirror: StrictBool = False
-    """Whether the experts also see each image mirrored; what they say is averaged."""
-    passes: Annotated[int, Field(ge=1, le=1000)]
-    seed: Annotated[int, Field(ge=0, lt=2**63)]
     experts: dict[str, ExpertSettings]
     sha256: dict[str, str] = Field(default_factory=dict)
-    """Of each expert's file of weights; a folder of an earlier version has none."""
+    """Of each expert's file of weights, as `Segmenter.save` adds them."""
 
 
 def read_settings(path: Path) -> Settings:
@@ -77,11 +69,7 @@ def make_settings(
     return Settings(
         tree=tree.to_dict(),
         longest_side=longest_side,
-        mode=final.mode,
-        second_look=final.second_look,
-        mirror=final.mirror,
-        passes=final.passes,
-        seed=final.seed,
+        **final.model_dump(include=set(ChainParams.model_fields)),
         experts={
             name: ExpertSettings(
                 input_size=experts[name].last_input_size,

@@ -1,4 +1,5 @@
-"""Which files a command line means: files, folders, patterns, a list on standard input."""
+"""Which files a command line means: files, folders, patterns, a list on standard input; and which
+segmenter, if it names none."""
 
 from __future__ import annotations
 
@@ -10,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from final_model_stage.decode_video import DEMUXERS
+
+SEGMENTERS = (Path("pretrained/default"), Path("models/segmenter"))
+"""Where a segmenter is looked for, the shipped one first."""
 
 LIST = "-"
 """The source that stands for paths on standard input, one a line."""
@@ -33,6 +37,15 @@ class Sources:
     """Suffixes in folders that belong to no picture or video, and how many files have them."""
 
 
+def find_segmenter() -> Path:
+    """The shipped segmenter, or else the one that the pipeline trained."""
+    for path in SEGMENTERS:
+        if path.is_dir():
+            return path
+    places = " nor in ".join(map(str, SEGMENTERS))
+    raise FileNotFoundError(f"no segmenter in {places}: run ./pipeline.sh, or give --segmenter")
+
+
 def is_video(path: Path) -> bool:
     return path.suffix.lower() in DEMUXERS
 
@@ -50,6 +63,7 @@ def find_sources(sources: Sequence[str], out: Path, listed: Iterable[str]) -> So
     for source in sources:
         if source == LIST:
             files = [Path(name) for line in listed if (name := line.rstrip("\r\n"))]
+            files = [path for path in files if not _within(path, out)]
         elif Path(source).is_dir():
             inside = list(_walk(Path(source), out))
             files = [path for path in inside if _is_taken(path)]

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from final_model_stage.segmenter import Segmentation, Segmenter
-from preprocessing_stage.class_tree import Node
 
 Call = tuple[Tensor, Tensor, Tensor]
 """Of an expert: image (3, S, S), region (1, S, S), probabilities (children, S, S)."""
@@ -59,18 +58,18 @@ def segment_in_steps(segmenter: Segmenter, image: np.ndarray) -> tuple[Segmentat
 @contextmanager
 def _calls(segmenter: Segmenter) -> Iterator[dict[str, list[Call]]]:
     """Expert name -> its calls, filled while the block runs."""
-    calls: dict[str, list[Call]] = {name: [] for name in segmenter.asked}
+    calls: dict[str, list[Call]] = {name: [] for name in segmenter.prepared}
 
     def listen(name: str, inputs: tuple[Tensor, Tensor], logits: Tensor) -> None:
         leaves = logits.softmax(1)
-        children = [leaves[:, own].sum(1) for own in segmenter.names[name].children]
+        children = [leaves[:, own].sum(1) for own in segmenter.node_leaves[name].children]
         heard = (*inputs, torch.stack(children, 1))
         calls[name] += zip(*(tensor.detach().float().cpu() for tensor in heard), strict=True)
 
     def hook(name: str, expert: nn.Module) -> torch.utils.hooks.RemovableHandle:
         return expert.register_forward_hook(lambda _, inputs, logits: listen(name, inputs, logits))
 
-    handles = [hook(name, expert) for name, expert in segmenter.asked.items()]
+    handles = [hook(name, expert) for name, expert in segmenter.prepared.items()]
     try:
         yield calls
     finally:
@@ -104,16 +103,10 @@ def _looks(calls: list[Call]) -> list[Look]:
 def _handed_down(result: Segmentation) -> dict[str, np.ndarray]:
     """Inner node -> its region (H, W) bool: from the root down, the likeliest child claims."""
     tree = result.tree
-    order = [leaf.name for leaf in tree.leaves]
-
-    def probability(node: Node) -> np.ndarray:
-        rows = [order.index(leaf.name) for leaf in node.leaves()]
-        return result.leaf_probabilities[rows].sum(0)
-
     regions = {tree.root.name: np.ones(result.labels.shape, bool)}
     for name in tree.experts:
         children = tree[name].children
-        claimed = np.stack([probability(child) for child in children]).argmax(0)
+        claimed = np.stack([result.probability(child.name) for child in children]).argmax(0)
         for k, child in enumerate(children):
             regions[child.name] = regions[name] & (claimed == k)
     return regions

@@ -25,13 +25,11 @@ import numpy as np
 
 from final_model_stage.pictures import Row, panel_figure, save
 from final_model_stage.segmenter import Segmenter
-from preprocessing_stage.check_dataset import DatasetError, read_pair
+from final_model_stage.sources import find_segmenter
+from preprocessing_stage.check_dataset import DatasetError, read_pair, sound
 from preprocessing_stage.class_tree import ClassTree
 from preprocessing_stage.dataset_folder import DatasetFolder, read_image
 from preprocessing_stage.params import load_params
-
-SEGMENTERS = (Path("pretrained/default"), Path("models/segmenter"))
-"""Where a segmenter is looked for, the shipped one first."""
 
 OUT = Path("results/valid_segmentation")
 SHEET = "sheet"
@@ -63,15 +61,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         path = arguments.out / f"{name}.png"
         save(panel_figure(some, segmenter.tree), path)
         print(path)
-
-
-def find_segmenter() -> Path:
-    """The shipped segmenter, or else the one that the pipeline trained."""
-    for path in SEGMENTERS:
-        if path.is_dir():
-            return path
-    places = " nor in ".join(map(str, SEGMENTERS))
-    raise FileNotFoundError(f"no segmenter in {places}: run ./pipeline.sh, or give --segmenter")
 
 
 def find_sources(
@@ -116,9 +105,7 @@ def read(
             return read_image(path), None
         except (OSError, ValueError) as error:
             raise ValueError(f"{path}: {error}; give another file") from error
-    pair = read_pair(folder, name, tree)
-    if isinstance(pair, str):
-        raise DatasetError(folder, [pair])
+    pair = sound(folder, read_pair(folder, name, tree))
     return pair.image, pair.labels
 
 

@@ -117,6 +117,13 @@ def read_pair(folder: DatasetFolder, sample: str, tree: ClassTree) -> Pair | str
     return pair
 
 
+def sound(folder: DatasetFolder, result: Result | str) -> Result:
+    """`result` of `read_pair` or `read_pairs`. Raises DatasetError if it is a problem."""
+    if isinstance(result, str):
+        raise DatasetError(folder, [result])
+    return result
+
+
 def histogram(values: np.ndarray) -> np.ndarray:
     """(256,) int64: how often each value is in (H, W) uint8. Does not hold other threads up, as
     np.bincount and np.unique do."""
@@ -128,8 +135,12 @@ def read_pairs(
     ids: list[str],
     tree: ClassTree,
     prepare: Callable[[Pair], Result],
+    most: int | None = None,
 ) -> Iterator[Result | str]:
-    """`prepare` of each sample, or what is wrong with it, in the order of `ids`; on all cores."""
+    """`prepare` of each sample, or what is wrong with it, in the order of `ids`; on all cores.
+
+    most: how many are kept in memory before their turn, None = 16 for each core.
+    """
 
     def read(sample: str) -> Result | str:
         pair = read_pair(folder, sample, tree)
@@ -137,8 +148,7 @@ def read_pairs(
 
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
-        # Bounded, so that memory does not grow with the data set.
-        yield from ahead(pool, read, ids, 16 * workers)
+        yield from ahead(pool, read, ids, most or 16 * workers)
 
 
 def coverage_problems(tree: ClassTree, pixels: Mapping[str, np.ndarray]) -> list[str]:

@@ -55,8 +55,7 @@ def class_frequencies(rows: Iterable[SampleRow], tree: ClassTree) -> list[Freque
         background = [leaf for leaf in tree.leaves if leaf.id == BACKGROUND]
         for level in range(tree.depth):
             for node in [*background, *tree.level(level)]:
-                own = [i for i, leaf in enumerate(tree.leaves) if leaf in node.leaves()]
-                pixels = counts[:, own].sum(axis=1)
+                pixels = counts[:, tree.rows(node.name)].sum(axis=1)
                 images = int((pixels > 0).sum())
                 table.append(
                     Frequency(
@@ -125,5 +124,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__).parse_args()  # there are none
+    argparse.ArgumentParser(description=__doc__).parse_args()  # none, but --help
     main()

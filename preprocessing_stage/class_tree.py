@@ -111,6 +111,11 @@ class ClassTree:
         """Leaves at or below the node `name`, in order of their ids: what its expert names."""
         return tuple(sorted(self[name].leaves(), key=lambda leaf: leaf.id or 0))
 
+    def rows(self, name: str) -> list[int]:
+        """Where the leaves at or below the node `name` stand in `leaves`."""
+        own = self.ids(name)
+        return [row for row, leaf in enumerate(self.leaves) if leaf.id in own]
+
     def leaves_of_children(self, expert: str) -> np.ndarray:
         """(children, leaves) bool: which of `leaves_of(expert)` lie in which child."""
         leaves = self.leaves_of(expert)

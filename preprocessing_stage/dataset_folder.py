@@ -79,7 +79,7 @@ class DatasetFolder:
 
 
 def read_image(path: Path | str) -> np.ndarray:
-    """Photograph as RGB, (H, W, 3) uint8, turned the way its EXIF orientation says.
+    """Photograph as RGB, (H, W, 3) uint8, turned the way its EXIF orientation says, on white.
 
     Raises ValueError if it is too large, animated, or has more than 8 bits a channel, which
     Pillow would turn white; OSError and others if it is no whole JPEG or PNG.
@@ -89,7 +89,15 @@ def read_image(path: Path | str) -> np.ndarray:
         _check_picture(image)
         if image.mode.startswith(("I", "F")):
             raise ValueError(f"picture mode is {image.mode}, needs 8 bits a channel")
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        return np.asarray(on_white(ImageOps.exif_transpose(image)))
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """RGB, on white where `image` is transparent."""
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")
 
 
 def read_labels(path: Path | str) -> np.ndarray:

@@ -55,7 +55,7 @@ def make_segmenter(tree=TREES[0], longest_side=32, mode="hard", passes=1, model=
         passes=passes,
         seed=0,
         experts=dict.fromkeys(tree.experts, one),
-        **settings,
+        **{"second_look": False, "mirror": False} | settings,
     )
     return Segmenter(config, experts, precision="32-true", device="cpu")
 

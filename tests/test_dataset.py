@@ -96,9 +96,9 @@ def test_photographs_are_turned_as_exif_says_and_label_maps_fit_the_turned_one(f
 
 def test_gray_and_transparent_photographs_become_rgb(tmp_path):
     Image.fromarray(np.full((2, 3), 7, np.uint8)).save(tmp_path / "gray.png")
-    Image.fromarray(np.full((2, 3, 4), 9, np.uint8)).save(tmp_path / "clear.png")
+    Image.fromarray(np.full((2, 3, 4), (9, 9, 9, 0), np.uint8)).save(tmp_path / "clear.png")
     assert read_image(tmp_path / "gray.png").tolist() == np.full((2, 3, 3), 7).tolist()
-    assert read_image(tmp_path / "clear.png").tolist() == np.full((2, 3, 3), 9).tolist()
+    assert read_image(tmp_path / "clear.png").tolist() == np.full((2, 3, 3), 255).tolist()
 
 
 def test_pairs_come_in_the_order_of_the_ids_with_problems_among_them(folder, tree):

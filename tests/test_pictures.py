@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from drawings import TREE, bands, photograph, pixels, row, words
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from PIL import Image
 
 from final_model_stage import render
 from final_model_stage.pictures import Row, overlay, panel_figure, save
@@ -172,6 +174,12 @@ def test_fewer_levels_make_a_smaller_file_of_nearly_the_same_colours(tmp_path: P
 
 
 # --- figures ---------------------------------------------------------------------------------
+
+
+def test_a_huge_figure_is_saved_with_fewer_dots(tmp_path: Path) -> None:
+    save(Figure(figsize=(200, 1)), tmp_path / "wide.png", 150)
+    with Image.open(tmp_path / "wide.png") as picture:
+        assert picture.size == (10_000, 50)
 
 
 def test_class_iou_figure_shows_the_numbers() -> None:

@@ -139,7 +139,8 @@ def test_folders_patterns_files_and_a_list(place: Path, monkeypatch: pytest.Monk
         write(name)
     for name in ("p1.png", "p2.png", "q1.png"):
         write(name)
-    monkeypatch.setattr(sys, "stdin", io.StringIO("e.png\r\n\nf g.png\n./e.png\n"))
+    write("out/old.png")  # what lies in --out is no source
+    monkeypatch.setattr(sys, "stdin", io.StringIO("e.png\r\n\nf g.png\n./e.png\nout/old.png\n"))
     assert run("in", "p*.png", str(place / "q*"), "e.png", "-") == 0
     assert sorted(index()) == ["a", "b", "e", "f g", "p1", "p2", "q1"]
 

@@ -22,7 +22,7 @@ class Brightness(nn.Module):
 def look(**settings):
     """The root's inputs and answer for a small bright square in a dark image."""
     segmenter = make_segmenter(**settings)
-    segmenter.asked["person"] = expert = Brightness()
+    segmenter.prepared["person"] = expert = Brightness()
     image = torch.zeros(3, 32, 32)
     image[:, 4:12, 18:26] = 1
     [found] = segmenter.descend([image], [{}])
@@ -45,14 +45,14 @@ def test_a_second_look_sees_what_the_first_found_from_close_up():
 def test_a_second_look_needs_a_foreground_that_leaves_room():
     segmenter = make_segmenter(second_look=True)
     for value in (0, 1):
-        segmenter.asked["person"] = expert = Brightness()
+        segmenter.prepared["person"] = expert = Brightness()
         segmenter.descend([torch.full((3, 32, 32), float(value))], [{}])
         assert len(expert.seen) == 1
 
 
 def test_an_oblong_image_is_seen_at_both_ends_too():
     segmenter = make_segmenter(second_look=True)
-    segmenter.asked["person"] = expert = Brightness()
+    segmenter.prepared["person"] = expert = Brightness()
     for turned in (False, True):
         expert.seen.clear()
         image = torch.zeros(3, 32, 48)
@@ -77,7 +77,7 @@ def test_each_pixel_gets_the_mean_of_the_looks_that_see_it():
             return torch.cat([1 - body, body, *[torch.zeros_like(body)] * 3], dim=1).log()
 
     segmenter = make_segmenter(second_look=True)
-    segmenter.asked["person"] = Counting()
+    segmenter.prepared["person"] = Counting()
     [found] = segmenter.descend([torch.rand(3, 32, 40)], [{}])
     body = found["person"][1, 16]
     for columns, share in ((slice(0, 8), 0.2), (slice(8, 32), 0.4), (slice(32, 40), 0.4)):

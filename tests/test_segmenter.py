@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from segmenter_fixtures import TREES, make_segmenter, random_image, random_labels
 from torch import nn
 
+from final_model_stage import evaluate as evaluate_module
 from final_model_stage import segmenter as segmenter_module
 from final_model_stage.decisions import (
-    Names,
+    NodeLeaves,
     hard_decision,
     leaf_probabilities,
     product_decision,
@@ -19,6 +20,7 @@ from final_model_stage.decisions import (
 from final_model_stage.evaluate import evaluate, true_conditionals
 from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.check_dataset import Pair
+from preprocessing_stage.class_tree import ClassTree
 
 
 @pytest.mark.parametrize("tree", TREES, ids=["people", "deep"])
@@ -127,7 +129,7 @@ def test_product_mode_may_overrule_an_unsure_parent():
 
 
 def test_an_answer_is_averaged_with_those_before_it_inside_the_region():
-    names = Names.of(TREES[0], "upper")  # the third expert on its path: person, body, upper
+    names = NodeLeaves.of(TREES[0], "upper")  # the third expert on its path: person, body, upper
     assert names.rows.tolist() == [1, 3] and names.above == 2  # hand, head
     belief = torch.tensor([[[0.3, 0.3]], [[0.1, 0.1]]])
     answer = torch.tensor([[[0.0, 0.0]], [[1.0, 1.0]]])
@@ -138,7 +140,7 @@ def test_an_answer_is_averaged_with_those_before_it_inside_the_region():
 
 
 def test_a_split_is_the_share_of_a_childs_leaves():
-    names = Names.of(TREES[0], "body")  # hand, foot, head, knee; upper: hand and head
+    names = NodeLeaves.of(TREES[0], "body")  # hand, foot, head, knee; upper: hand and head
     belief = torch.tensor([0.1, 0.2, 0.3, 0.2]).view(4, 1, 1)
     assert names.split(belief).flatten().tolist() == pytest.approx([0.5, 0.5])
     assert names.split(0 * belief).flatten().tolist() == [0, 0]
@@ -157,7 +159,7 @@ class Says(nn.Module):
 
 def test_every_expert_on_the_way_to_a_pixel_has_its_say():
     chain = make_segmenter()
-    chain.asked = {
+    chain.prepared = {
         "person": Says(0.2, 0.2, 0.2, 0.2, 0.2),  # background, hand, foot, head, knee
         "body": Says(0.4, 0.1, 0.4, 0.1),
         "upper": Says(0.9, 0.1),
@@ -183,7 +185,8 @@ def test_experts_with_an_empty_region_are_not_asked():
         def forward(self, image, region):
             raise AssertionError("asked for nothing")
 
-    chain.asked = {name: Broken() for name in chain.asked} | {"person": Says(0.96, *[0.01] * 4)}
+    chain.prepared = dict.fromkeys(chain.prepared, Broken())
+    chain.prepared["person"] = Says(0.96, *[0.01] * 4)
     assert not chain(random_image()).any()
 
 
@@ -202,7 +205,7 @@ def test_what_the_root_said_before_need_not_be_asked_again():
     images = [random_image(seed, shape) for seed, shape in enumerate([(24, 32), (32, 32)])]
     truths = [{"body": torch.rand(2, *image.shape[:2])} for image in images]
     root = chain.ask_root(images)
-    chain.asked["person"] = nn.Identity()  # cannot be asked
+    chain.prepared["person"] = nn.Identity()  # cannot be asked
     for known in (None, truths):
         again = chain.label(images, known, root)
         for (labels, said), (expected, split) in zip(
@@ -236,6 +239,39 @@ def test_what_is_no_rgb_image_of_bytes_is_refused(image):
         make_segmenter()(image)
 
 
+def test_where_true_parents_are_unknown_no_child_is_asked(monkeypatch):
+    """The first child would get what is labelled 255."""
+    tree = ClassTree({"all": {"left": {"a": 1, "b": 2}, "right": {"c": 3, "d": 4}}})
+    labels = np.full((24, 24), 255, np.uint8)
+    labels[:12, :12], labels[:12, 12:] = 1, 3
+    pair = Pair("x", random_image(0, (24, 24)), labels)
+    monkeypatch.setattr("final_model_stage.evaluate.read_pairs", lambda *_, **__: iter([pair]))
+    asked = {}
+    ask = Segmenter._ask
+
+    def record(self, name, images, regions, boxes):
+        asked[name] = regions
+        return ask(self, name, images, regions, boxes)
+
+    monkeypatch.setattr(Segmenter, "_ask", record)
+
+    class Folder:
+        def ids(self, split):
+            return ["x"]
+
+    evaluate(make_segmenter(tree), Folder(), "val")
+    assert torch.equal(asked["left"][0], torch.from_numpy(labels == 1))
+    assert torch.equal(asked["right"][0], torch.from_numpy(labels == 3))
+
+
+def test_large_photographs_are_evaluated_a_few_at_a_time(monkeypatch):
+    monkeypatch.setattr(evaluate_module, "MOST_PIXELS", 30)
+    sizes = [4, 3, 5, 1, 1, 1]
+    pairs = [Pair(str(s), np.zeros((s, s, 3), np.uint8), np.zeros((s, s), np.uint8)) for s in sizes]
+    batches = [[len(pair.labels) for pair in batch] for batch in evaluate_module._batches(pairs)]
+    assert batches == [[4, 3, 5], [1, 1, 1]]
+
+
 def test_stochastic_passes_differ_from_one_pass_and_repeat_themselves():
     image = random_image()
     one, many = make_segmenter(), make_segmenter(passes=4)
@@ -257,7 +293,7 @@ def test_neither_images_nor_label_maps_are_changed(monkeypatch, tmp_path):
         def ids(self, split):
             return [pair.id for pair in pairs]
 
-    monkeypatch.setattr("final_model_stage.evaluate.read_pairs", lambda *_: iter(pairs))
+    monkeypatch.setattr("final_model_stage.evaluate.read_pairs", lambda *_, **__: iter(pairs))
     for mode in ("hard", "product"):
         evaluation = evaluate(make_segmenter(tree, mode=mode), Folder(), "val")
         assert evaluation.counts.sum() == sum(pair.labels.size for pair in pairs)
@@ -270,7 +306,7 @@ def test_neither_images_nor_label_maps_are_changed(monkeypatch, tmp_path):
 def test_oracle_counts_have_the_true_regions(monkeypatch):
     tree = TREES[0]
     pair = Pair("a", random_image(1, (40, 40)), random_labels(tree, 1, (40, 40)))
-    monkeypatch.setattr("final_model_stage.evaluate.read_pairs", lambda *_: iter([pair]))
+    monkeypatch.setattr("final_model_stage.evaluate.read_pairs", lambda *_, **__: iter([pair]))
 
     class Folder:
         def ids(self, split):

@@ -8,7 +8,7 @@ from train_fixtures import expert_params
 
 from preprocessing_stage.class_tree import ClassTree
 from train_stage.model import Expert
-from train_stage.start_from import head_rows, start_file, start_from
+from train_stage.start_from import start_file, start_from
 
 
 def expert(leaves=2, seed=0, **changes):
@@ -39,7 +39,7 @@ def test_a_head_for_other_classes_starts_anew(tmp_path):
 
 def test_from_the_common_network_an_expert_takes_the_rows_of_its_leaves(tmp_path):
     tree = ClassTree(PEOPLE)
-    rows = head_rows(tree, "lower")
+    rows = tree.rows("lower")
     assert [tree.leaves[row].name for row in rows] == ["foot", "knee"]
     trained, fresh = expert(leaves=5, seed=1), expert(leaves=2, seed=2)
     start_from(fresh, stored(trained, tmp_path / "common.safetensors"), rows)

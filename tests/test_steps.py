@@ -31,7 +31,7 @@ def test_listening_changes_nothing_and_every_expert_has_its_step(tree, mirror):
     for step in steps:
         np.testing.assert_array_equal(step.region, np.isin(result.labels, tree.ids(step.expert)))
         assert len(step.looks) == step.region.any()
-    assert not any(expert._forward_hooks for expert in segmenter.asked.values())
+    assert not any(expert._forward_hooks for expert in segmenter.prepared.values())
 
 
 @pytest.mark.parametrize(("passes", "mirror"), [(1, False), (1, True), (3, True)])
@@ -47,7 +47,7 @@ def test_a_look_is_the_mean_of_its_passes_and_mirrors(passes, mirror):
 
 def test_a_second_look_is_closer():
     segmenter = make_segmenter(second_look=True)
-    segmenter.asked["person"] = RedIsBody()
+    segmenter.prepared["person"] = RedIsBody()
     image = np.zeros((32, 32, 3), np.uint8)
     image[10:16, 8:14, 0] = 255
     _, (root, body, *_) = segment_in_steps(segmenter, image)
@@ -58,7 +58,7 @@ def test_a_second_look_is_closer():
 
 def test_an_expert_that_was_handed_nothing_has_no_look():
     segmenter = make_segmenter()
-    segmenter.asked["person"] = RedIsBody()
+    segmenter.prepared["person"] = RedIsBody()
     _, (root, *others) = segment_in_steps(segmenter, np.zeros((20, 20, 3), np.uint8))
     assert root.looks and not any(step.looks or step.region.any() for step in others)
 
@@ -67,7 +67,7 @@ def test_nobody_listens_after_a_failure(monkeypatch):
     segmenter = make_segmenter()
     with pytest.raises(AttributeError):
         segment_in_steps(segmenter, None)
-    assert not any(expert._forward_hooks for expert in segmenter.asked.values())
+    assert not any(expert._forward_hooks for expert in segmenter.prepared.values())
 
 
 def test_pictures_of_a_look_hide_what_is_outside_the_region():

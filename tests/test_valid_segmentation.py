@@ -17,6 +17,7 @@ from final_model_stage import evaluate_segmenter, render, valid_segmentation
 from final_model_stage.pictures import Row, panel_figure
 from final_model_stage.segmenter import Segmenter
 from final_model_stage.settings import ExpertSettings, Settings
+from final_model_stage.sources import find_segmenter
 from preprocessing_stage.class_tree import ClassTree
 from preprocessing_stage.dataset_folder import DatasetFolder, read_image, write_labels
 from preprocessing_stage.palette import palette
@@ -59,6 +60,8 @@ def segmenter() -> Segmenter:
             longest_side=48,
             mode="hard",
             passes=1,
+            second_look=False,
+            mirror=False,
             seed=0,
             experts={name: settings for name in TREE.experts},
         ),
@@ -236,10 +239,10 @@ def test_evaluation_names_a_damaged_sample(
 
 
 def test_the_shipped_segmenter_comes_first(workplace: Path) -> None:
-    assert valid_segmentation.find_segmenter() == Path("models/segmenter")
+    assert find_segmenter() == Path("models/segmenter")
     Path("pretrained").mkdir()
     Path("models/segmenter").rename("pretrained/default")
-    assert valid_segmentation.find_segmenter() == Path("pretrained/default")
+    assert find_segmenter() == Path("pretrained/default")
     valid_segmentation.main(["val_0", "--random", "1"])
     Path("pretrained/default").rename("elsewhere")
     with pytest.raises(SystemExit, match=r"run \./pipeline\.sh"):

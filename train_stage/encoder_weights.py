@@ -18,6 +18,13 @@ PACKAGES = {
 }
 
 
+def no_package(encoder: str) -> str:
+    """What to tell of an encoder that is not in PACKAGES."""
+    return (
+        f"no package has weights of {encoder}, only of {', '.join(PACKAGES)}; take `hub` or a file"
+    )
+
+
 def load_encoder_weights(net: nn.Module, encoder: str, source: str) -> None:
     """Fill the features-only timm model `net` named `encoder`.
 
@@ -56,10 +63,7 @@ def _check_names(net: nn.Module, encoder: str, source: str) -> None:
 
 def _from_package(encoder: str, net: nn.Module) -> dict[str, torch.Tensor]:
     if encoder not in PACKAGES:
-        raise SystemExit(
-            f"encoder_weights: no package has weights of {encoder}, only of "
-            f"{', '.join(PACKAGES)}; take `hub` or a file"
-        )
+        raise SystemExit(f"encoder_weights: {no_package(encoder)}")
     module, name = PACKAGES[encoder]
     try:
         path = getattr(import_module(module), name).get_model_file_path()

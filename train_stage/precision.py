@@ -19,7 +19,8 @@ def pick_precision(setting: Literal["auto"] | Precision) -> Precision:
     if setting != "auto":
         return setting
     if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+        has_units = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16-mixed" if has_units else "32-true"
     faster = _seconds(torch.float32) / _seconds(torch.bfloat16)
     return "bf16-mixed" if faster >= 1.5 else "32-true"
 

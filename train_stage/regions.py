@@ -3,6 +3,7 @@
 Coordinates are pixels with (0, 0) at the outer corner of the first one, so an image of width
 w spans 0..w. A frame is a (2, 3) float32 matrix that takes the square [-1, 1] x [-1, 1], x
 first, to such coordinates: where the expert's input lies in the image.
+Heights and widths of boxes may be symbolic, so that torch can record what is done with them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import masks_to_boxes
 
 LARGEST_ASPECT = 2.0
 """Boxes more oblong than this are widened: squeezed limbs are hard to tell apart."""
@@ -18,30 +18,37 @@ LARGEST_ASPECT = 2.0
 
 def whole_image(height: int, width: int) -> Tensor:
     """Box (4,) float32, left top right bottom, of the whole image: the root expert's."""
-    return torch.tensor([0.0, 0.0, width, height])
+    return torch.stack([torch.scalar_tensor(side) for side in (0.0, 0.0, width, height)])
 
 
 def region_box(region: Tensor, margin: float) -> Tensor:
-    """Box (4,) float32, left top right bottom, around a non-empty region.
+    """Box (4,) float32, left top right bottom, around a region; of an empty one some box or other.
 
     region: (h, w) bool. margin: share of the longer side that is added on each side. The box
     may reach over the image's edge; what lies there counts as outside the region.
     """
-    left, top, right, bottom = masks_to_boxes(region[None])[0].float().unbind()
-    width, height = right - left + 1, bottom - top + 1
+    left, right = _span(region.any(0))
+    top, bottom = _span(region.any(1))
+    width, height = right - left, bottom - top
     longer = torch.maximum(width, height)
     pad = margin * longer
     half_width = torch.maximum(width, longer / LARGEST_ASPECT) / 2 + pad
     half_height = torch.maximum(height, longer / LARGEST_ASPECT) / 2 + pad
-    x, y = (left + right + 1) / 2, (top + bottom + 1) / 2
+    x, y = (left + right) / 2, (top + bottom) / 2
     return torch.stack([x - half_width, y - half_height, x + half_width, y + half_height])
 
 
 def clip_box(box: Tensor, height: int, width: int) -> Tensor:
     """The part of a box (4,) that lies in the image, its edges moved out to whole pixels."""
-    largest = torch.tensor([width, height, width, height])
-    whole = torch.cat([box[:2].floor(), box[2:].ceil()])
-    return torch.minimum(whole.clamp(min=0), largest)
+    left, top, right, bottom = box.unbind()
+    return torch.stack(
+        [
+            left.floor().clamp(min=0),
+            top.floor().clamp(min=0),
+            torch.minimum(right.ceil(), torch.scalar_tensor(width)),
+            torch.minimum(bottom.ceil(), torch.scalar_tensor(height)),
+        ]
+    )
 
 
 def box_area(box: Tensor) -> float:
@@ -88,3 +95,13 @@ def unwarp(values: Tensor, frame: Tensor, height: int, width: int) -> Tensor:
     theta = (inverse @ pixels)[:2]
     grid = F.affine_grid(theta[None], [1, 1, height, width], align_corners=False)
     return F.grid_sample(values[None], grid, "bilinear", "border", align_corners=False)[0]
+
+
+def _span(present: Tensor) -> tuple[Tensor, Tensor]:
+    """First True of a vector and the place after its last one, float32."""
+    length = present.shape[0]
+    places = torch.arange(length)
+    first = torch.where(present, places, length).min()
+    last = torch.where(present, places + 1, 0).max()
+    # Nothing present: from one end to the other, backwards, which no division minds.
+    return torch.minimum(first, last).float(), torch.maximum(first, last).float()

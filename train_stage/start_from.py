@@ -9,7 +9,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from preprocessing_stage.class_tree import ClassTree
 from train_stage.params import COMMON, section_of
 
 COMMON_FILE = Path("models/common.safetensors")
@@ -25,12 +24,6 @@ def start_file(source: str, expert: str) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"{section_of(expert)}.start_from: there is no {path}")
     return path
-
-
-def head_rows(tree: ClassTree, expert: str) -> list[int]:
-    """Rows of the common network's head that name the leaves of an expert, in its order."""
-    own = tree.leaves_of(expert)
-    return [row for row, leaf in enumerate(tree.leaves) if leaf in own]
 
 
 def start_from(model: nn.Module, path: Path, rows: Sequence[int] | None = None) -> None:

@@ -32,7 +32,7 @@ from train_stage.params import COMMON, ExpertParams, MachineParams, load_params,
 from train_stage.precision import pick_precision
 from train_stage.record import Record
 from train_stage.samples import Batch, EpochBatches, ExpertSamples, collate
-from train_stage.start_from import head_rows, start_file
+from train_stage.start_from import start_file
 from train_stage.training import Loaders, NonFiniteLossError, Phase, Training
 
 MODELS = Path("models/experts")
@@ -209,6 +209,11 @@ def run(
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     fabric = Fabric(accelerator=accelerator, devices=machine.devices, precision=precision)
     fabric.launch()
+    if (first := fabric.broadcast(precision)) != precision:
+        raise SystemExit(
+            f"{section_of(name)}.precision: auto found {first} in one process and {precision} in "
+            "another; set one of them"
+        )
     if fabric.is_global_zero:
         remove_recorded()
     starts = [start_file(params.start_from, name)] if params.start_from else []
@@ -230,13 +235,14 @@ def run(
         try:
             loaders = make_loaders(name, expert, tree, params, machine, fabric)
             children = [child.name for child in tree[expert].children]
-            rows = head_rows(tree, expert) if params.start_from == COMMON else None
+            rows = tree.rows(expert) if params.start_from == COMMON else None
             weights, record = train(name, children, params, loaders, rows, fabric, checkpoint)
             if fabric.is_global_zero:
                 write_results(name, weights, record, weights_file)
                 checkpoint.finish()
         except NonFiniteLossError as error:
-            path = checkpoint.folder / "batch.safetensors"
+            rank = f"_{fabric.global_rank}" if fabric.global_rank else ""
+            path = checkpoint.folder / f"batch{rank}.safetensors"
             write_batch(error.batch, path)
             raise SystemExit(f"{name}: {error}; the batch is in {path}") from error
         except (OSError, DamagedError) as error:
