@@ -35,14 +35,7 @@ from preprocessing_stage.shrink import shrink
 from preprocessing_stage.whole_files import write_json
 from train_stage.model import Expert
 from train_stage.precision import Precision, pick_precision
-from train_stage.regions import (
-    box_frame,
-    box_slices,
-    region_box,
-    unwarp,
-    warp,
-    whole_image,
-)
+from train_stage.regions import box_frame, box_slices, region_box, unwarp, warp, whole_image
 
 BATCH = 4
 """Images that an expert is asked about at once: with 16, and as many mirrored, each takes a tenth
@@ -269,20 +262,15 @@ class Segmenter:
         self, name: str, images: list[Tensor], regions: list[Tensor], boxes: list[Tensor]
     ) -> list[Tensor]:
         """Probabilities (leaves, h, w) from one expert, which sees what lies in the boxes."""
-        settings = self.settings.experts[name]
+        size = self.settings.experts[name].input_size
         frames = [box_frame(box) for box in boxes]
         answers: list[Tensor] = []
         for start in range(0, len(images), BATCH):
             some = range(start, min(start + BATCH, len(images)))
-            inputs = torch.stack([warp(images[i], frames[i], settings.input_size) for i in some])
-            masks = torch.stack(
-                [
-                    warp(regions[i][None].float(), frames[i], settings.input_size, "nearest")
-                    for i in some
-                ]
-            )
-            inputs, masks = inputs.to(self.device), masks.to(self.device)
-            answers += self._average(name, inputs, masks).unbind()
+            seen = [warp(images[i], frames[i], size) for i in some]
+            masks = [warp(regions[i][None].float(), frames[i], size, "nearest") for i in some]
+            inputs = torch.stack(seen).to(self.device), torch.stack(masks).to(self.device)
+            answers += self._average(name, *inputs).unbind()
         return [
             unwarp(answer, frame, *region.shape)
             for answer, frame, region in zip(answers, frames, regions, strict=True)
