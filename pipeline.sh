@@ -55,7 +55,7 @@ elif ! git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
   dvc config --local core.no_scm true
 fi
 
-python -m final_model_stage.check_params
-python -m final_model_stage.check_lock
+python -m final_model_stage.pipeline.check_params
+python -m final_model_stage.pipeline.check_lock
 dvc repro "$@"
 python -m final_model_stage.print_results

@@ -23,8 +23,8 @@ from benchmarks import growth, preprocessing, ray_workers, segmentation, side_by
 from benchmarks.machine import this_machine
 from benchmarks.rows import Result, markdown_table, text_table
 from benchmarks.setup import ROOT, TINY, Scale, Setup, render
-from preprocessing_stage.dataset_folder import DatasetFolder
-from preprocessing_stage.whole_files import write_json
+from preprocessing_stage.dataset.atomic_write import write_json
+from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 
 BENCHMARKS: dict[str, Callable[[Setup], Result]] = {
     "preprocessing": preprocessing.measure,

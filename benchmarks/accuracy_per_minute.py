@@ -30,27 +30,35 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from benchmarks.flat_rival import flat_segmenter
+from benchmarks.flat_baseline import flat_segmenter
 from benchmarks.machine import this_machine
-from benchmarks.peer import AS_THE_CHAIN, ENCODER, Photographs, loader, parameters, step, unet
 from benchmarks.setup import ROOT, make_workspace, preprocess
+from benchmarks.smp_baseline import (
+    AS_THE_CHAIN,
+    ENCODER,
+    Photographs,
+    loader,
+    parameters,
+    step,
+    unet,
+)
 from final_model_stage import build_segmenter
-from final_model_stage.evaluate import evaluate
-from final_model_stage.metrics import dataset_miou
+from final_model_stage.evaluation.confusion_counts import evaluate
+from final_model_stage.evaluation.metrics import dataset_miou
 from final_model_stage.segmenter import Segmenter
-from preprocessing_stage.check_dataset import read_pairs, sound
-from preprocessing_stage.class_tree import ClassTree
-from preprocessing_stage.dataset_folder import RENDERED_PEOPLE, DatasetFolder
-from preprocessing_stage.palette import palette
+from preprocessing_stage.dataset.atomic_write import replacing, write_json
+from preprocessing_stage.dataset.check_dataset import read_pairs, sound
+from preprocessing_stage.dataset.class_tree import ClassTree
+from preprocessing_stage.dataset.dataset_folder import RENDERED_PEOPLE, DatasetFolder
+from preprocessing_stage.drawing.palette import palette
 from preprocessing_stage.params import load_params as load_preprocessing_params
 from preprocessing_stage.render_people import render_people
-from preprocessing_stage.whole_files import replacing, write_json
-from train_stage import train_common
+from train_stage import train_shared as train_common
 from train_stage.confusion import confusion_matrix
 from train_stage.encoder_weights import load_encoder_weights
+from train_stage.init_from import COMMON_FILE
 from train_stage.model import MEAN, STD
 from train_stage.params import ExpertParams, load_params
-from train_stage.start_from import COMMON_FILE
 from train_stage.train_expert import MODELS, run
 
 FIRST_SHARE = 0.25
@@ -165,7 +173,7 @@ def one_cycle(share: float) -> float:
 def evaluate_peer(
     network: nn.Module, data: DatasetFolder, tree: ClassTree, size: int
 ) -> np.ndarray:
-    """Counts (images, leaves, leaves) as of `final_model_stage.evaluate`."""
+    """Counts (images, leaves, leaves) as of `final_model_stage.evaluation.confusion_counts`."""
     network.eval()
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     index, counts = tree.leaf_of_id(tree.root.name), []

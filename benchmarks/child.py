@@ -25,15 +25,15 @@ from lightning_fabric import Fabric
 from tqdm import tqdm
 
 from benchmarks.setup import ROOT
-from final_model_stage.evaluate import evaluate
+from final_model_stage.evaluation.confusion_counts import evaluate
 from final_model_stage.segmenter import Segmenter
 from preprocessing_stage import class_frequencies, find_grayscale, pack_samples
-from preprocessing_stage.dataset_folder import DatasetFolder
+from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 from preprocessing_stage.params import load_params as load_preprocessing_params
 from train_stage.params import load_params
 from train_stage.precision import pick_precision
 from train_stage.train_expert import make_loaders, phases
-from train_stage.training import Training
+from train_stage.trainer import Training
 
 Run = Callable[[], object]
 

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.child import Figures, run_child
 from benchmarks.rows import Row
 from benchmarks.setup import Setup, copies, make_workspace
-from preprocessing_stage.whole_files import replacing
+from preprocessing_stage.dataset.atomic_write import replacing
 
 STEPS = {
     "packing": "packing",

@@ -16,11 +16,11 @@ from benchmarks.rows import Row
 from benchmarks.setup import Setup, copies
 from benchmarks.timing import interleaved
 from preprocessing_stage.class_frequencies import class_frequencies
-from preprocessing_stage.class_tree import ClassTree
-from preprocessing_stage.dataset_folder import SPLITS, DatasetFolder
+from preprocessing_stage.dataset.class_tree import ClassTree
+from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
+from preprocessing_stage.dataset.packed_samples import sample_rows
 from preprocessing_stage.find_grayscale import find_grayscale
 from preprocessing_stage.pack_samples import pack
-from preprocessing_stage.packed_samples import sample_rows
 from preprocessing_stage.params import load_params
 
 

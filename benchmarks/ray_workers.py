@@ -11,10 +11,10 @@ from pathlib import Path
 from benchmarks.rows import Row
 from benchmarks.segmentation import photographs, segment
 from benchmarks.setup import ROOT, Setup
-from final_model_stage.decode import MOST_PIXELS
-from final_model_stage.predict_on_ray import predict_on_ray
-from final_model_stage.predict_pictures import Job
-from final_model_stage.prediction_files import PredictionFiles, Wanted
+from deploy.predict.images import Job
+from deploy.predict.output_files import PredictionFiles, Wanted
+from deploy.predict.ray_cluster import predict_on_ray
+from final_model_stage.image_reader import MOST_PIXELS
 from final_model_stage.segmenter import Segmenter
 
 LONGEST_START = 600

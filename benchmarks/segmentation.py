@@ -12,16 +12,16 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks.peer import unet
 from benchmarks.rows import Row
 from benchmarks.setup import Setup, copies
+from benchmarks.smp_baseline import unet
 from benchmarks.timing import interleaved
-from final_model_stage.decode import MOST_PIXELS
-from final_model_stage.predict_pictures import Job, predict_pictures
-from final_model_stage.prediction_files import PredictionFiles, Wanted
+from deploy.predict.images import Job, predict_pictures
+from deploy.predict.output_files import PredictionFiles, Wanted
+from final_model_stage.image_reader import MOST_PIXELS
 from final_model_stage.segmenter import Segmenter
-from preprocessing_stage.ahead import batches
-from preprocessing_stage.palette import palette
+from preprocessing_stage.dataset.prefetch import batches
+from preprocessing_stage.drawing.palette import palette
 from train_stage.model import MEAN, STD
 
 PEER_SIZE = 256
@@ -126,7 +126,7 @@ def photographs(setup: Setup, out: Path, count: int) -> list[Path]:
 
 
 def segment(paths: Sequence[Path], segmenter: Segmenter, out: Path) -> None:
-    """What `python -m final_model_stage.predict` does with pictures."""
+    """What `python -m deploy.predict` does with pictures."""
     files = PredictionFiles(out, segmenter.tree, Wanted())
     jobs = [Job(path, path.stem) for path in paths]
     for entry in predict_pictures(jobs, segmenter, files, MOST_PIXELS):

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from preprocessing_stage import class_frequencies, find_grayscale, pack_samples
-from preprocessing_stage.class_tree import ClassTree
-from preprocessing_stage.dataset_folder import (
+from preprocessing_stage.dataset.class_tree import ClassTree
+from preprocessing_stage.dataset.dataset_folder import (
     SPLITS,
     DatasetFolder,
     read_image,
@@ -24,7 +24,7 @@ from preprocessing_stage.dataset_folder import (
     write_labels,
     write_listing,
 )
-from preprocessing_stage.palette import palette
+from preprocessing_stage.drawing.palette import palette
 from preprocessing_stage.params import PARAMS_FILE, RenderPeopleParams, load_params, read_yaml
 from preprocessing_stage.render_people import render_people
 from train_stage.params import merge

@@ -15,16 +15,24 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from benchmarks.peer import AS_ONE_EXPERT, ENCODER, Photographs, loader, parameters, step, unet
 from benchmarks.rows import Row
 from benchmarks.setup import Setup, copies, make_workspace, preprocess
+from benchmarks.smp_baseline import (
+    AS_ONE_EXPERT,
+    ENCODER,
+    Photographs,
+    loader,
+    parameters,
+    step,
+    unet,
+)
 from benchmarks.timing import interleaved
+from train_stage.dataset import Batch, Sample
 from train_stage.losses import expert_loss
 from train_stage.params import load_params
 from train_stage.precision import pick_precision
-from train_stage.samples import Batch, Sample
 from train_stage.train_expert import make_loaders, phases
-from train_stage.training import Training
+from train_stage.trainer import Training
 
 PRODUCTS = 4
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
+from final_model_stage.chain.settings import make_settings
 from final_model_stage.params import load_params
 from final_model_stage.segmenter import Segmenter
-from final_model_stage.settings import make_settings
+from preprocessing_stage.dataset.atomic_write import refused_in_words
 from preprocessing_stage.params import load_params as load_preprocessing_params
-from preprocessing_stage.whole_files import refused_in_words
 from train_stage.model import Expert
 from train_stage.params import load_params as load_train_params
 

@@ -12,15 +12,15 @@ import argparse
 import csv
 from pathlib import Path
 
-from final_model_stage.evaluate import Evaluation, evaluate
-from final_model_stage.metrics import mean_iou, summary
+from final_model_stage.evaluation.confusion_counts import Evaluation, evaluate
+from final_model_stage.evaluation.metrics import mean_iou, summary
 from final_model_stage.params import load_params
 from final_model_stage.print_results import table
 from final_model_stage.segmenter import Segmenter
-from preprocessing_stage.check_dataset import DatasetError, listing_problems
-from preprocessing_stage.class_tree import BACKGROUND, ClassTree
-from preprocessing_stage.dataset_folder import SPLITS, DatasetFolder
-from preprocessing_stage.whole_files import refused_in_words, replacing, write_json
+from preprocessing_stage.dataset.atomic_write import refused_in_words, replacing, write_json
+from preprocessing_stage.dataset.check_dataset import DatasetError, listing_problems
+from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
+from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
 
 
 def write(evaluation: Evaluation, tree: ClassTree, figures: dict, out: Path) -> None:

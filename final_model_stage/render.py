@@ -22,14 +22,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from final_model_stage.params import load_params
-from final_model_stage.pictures import FAINT, INK, STYLE, Row, panel_figure, save, spoken
+from final_model_stage.reporting.figures import FAINT, INK, STYLE, Row, panel_figure, save, spoken
 from final_model_stage.segmenter import Segmenter
-from preprocessing_stage.check_dataset import read_pair, sound
-from preprocessing_stage.class_tree import ClassTree
-from preprocessing_stage.dataset_folder import DatasetFolder
-from preprocessing_stage.palette import class_colours
+from preprocessing_stage.dataset.atomic_write import refused_in_words
+from preprocessing_stage.dataset.check_dataset import read_pair, sound
+from preprocessing_stage.dataset.class_tree import ClassTree
+from preprocessing_stage.dataset.dataset_folder import DatasetFolder
+from preprocessing_stage.drawing.palette import class_colours
 from preprocessing_stage.params import load_params as load_preprocessing_params
-from preprocessing_stage.whole_files import refused_in_words
 
 FINAL = Path("results/final")
 SEGMENTER = Path("models/segmenter")

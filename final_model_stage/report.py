@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from final_model_stage.levels import read_levels
-from final_model_stage.report_pictures import embedded, iou_curves, loss_curves
-from final_model_stage.templates import fill
-from preprocessing_stage.class_tree import BACKGROUND, ClassTree
-from preprocessing_stage.palette import class_colours
+from final_model_stage.reporting.curves import embedded, iou_curves, loss_curves
+from final_model_stage.reporting.levels import read_levels
+from final_model_stage.reporting.templates import fill
+from preprocessing_stage.dataset.atomic_write import refused_in_words, replacing
+from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
+from preprocessing_stage.drawing.palette import class_colours
 from preprocessing_stage.params import PARAMS_FILE, read_yaml
-from preprocessing_stage.whole_files import refused_in_words, replacing
 from train_stage.params import COMMON
 
 RESULTS = Path("results")

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from final_model_stage.decisions import (
+from final_model_stage.chain.decisions import (
     Conditionals,
     NodeLeaves,
     hard_decision,
@@ -26,13 +26,13 @@ from final_model_stage.decisions import (
     resize,
     revised,
 )
-from final_model_stage.expert_file import read_expert, write_expert
-from final_model_stage.fold_norms import for_prediction
-from final_model_stage.looks import closer_box, end_squares
-from final_model_stage.settings import Settings, read_settings
-from preprocessing_stage.class_tree import ClassTree
-from preprocessing_stage.shrink import shrink
-from preprocessing_stage.whole_files import write_json
+from final_model_stage.chain.fold_norms import for_prediction
+from final_model_stage.chain.settings import Settings, read_settings
+from final_model_stage.chain.views import closer_box, end_squares
+from final_model_stage.chain.weights import read_expert, write_expert
+from preprocessing_stage.dataset.atomic_write import write_json
+from preprocessing_stage.dataset.class_tree import ClassTree
+from preprocessing_stage.dataset.shrink import shrink
 from train_stage.model import Expert
 from train_stage.precision import Precision, pick_precision
 from train_stage.regions import box_frame, box_slices, region_box, unwarp, warp, whole_image

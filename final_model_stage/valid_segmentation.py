@@ -9,7 +9,7 @@ at each level) and sheet.png with all of them.
 In a program of your own it takes four lines:
 
     from final_model_stage.segmenter import Segmenter
-    from preprocessing_stage.dataset_folder import read_image
+    from preprocessing_stage.dataset.dataset_folder import read_image
 
     segmenter = Segmenter.load("models/segmenter")
     labels = segmenter(read_image("photograph.jpg"))  # (H, W) uint8, the leaf id of each pixel
@@ -23,12 +23,12 @@ from pathlib import Path
 
 import numpy as np
 
-from final_model_stage.pictures import Row, panel_figure, save
+from deploy.predict.sources import find_segmenter
+from final_model_stage.reporting.figures import Row, panel_figure, save
 from final_model_stage.segmenter import Segmenter
-from final_model_stage.sources import find_segmenter
-from preprocessing_stage.check_dataset import DatasetError, read_pair, sound
-from preprocessing_stage.class_tree import ClassTree
-from preprocessing_stage.dataset_folder import DatasetFolder, read_image
+from preprocessing_stage.dataset.check_dataset import DatasetError, read_pair, sound
+from preprocessing_stage.dataset.class_tree import ClassTree
+from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_image
 from preprocessing_stage.params import load_params
 
 OUT = Path("results/valid_segmentation")

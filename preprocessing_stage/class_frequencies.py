@@ -15,13 +15,13 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
-from preprocessing_stage.class_tree import BACKGROUND, ClassTree
-from preprocessing_stage.dataset_folder import SPLITS
-from preprocessing_stage.packed_samples import SampleRow, sample_rows
-from preprocessing_stage.palette import class_colours
+from preprocessing_stage.dataset.atomic_write import refused_in_words, replacing
+from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
+from preprocessing_stage.dataset.dataset_folder import SPLITS
+from preprocessing_stage.dataset.packed_samples import SampleRow, sample_rows
+from preprocessing_stage.dataset.statistics import STATISTICS
+from preprocessing_stage.drawing.palette import class_colours
 from preprocessing_stage.params import load_params
-from preprocessing_stage.statistics import STATISTICS
-from preprocessing_stage.whole_files import refused_in_words, replacing
 
 
 @dataclass(frozen=True)

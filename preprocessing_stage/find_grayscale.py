@@ -9,11 +9,11 @@ import argparse
 import csv
 from collections.abc import Iterable
 
-from preprocessing_stage.dataset_folder import SPLITS
-from preprocessing_stage.packed_samples import SampleRow, sample_rows
+from preprocessing_stage.dataset.atomic_write import refused_in_words, replacing, write_json
+from preprocessing_stage.dataset.dataset_folder import SPLITS
+from preprocessing_stage.dataset.packed_samples import SampleRow, sample_rows
+from preprocessing_stage.dataset.statistics import STATISTICS
 from preprocessing_stage.params import load_params
-from preprocessing_stage.statistics import STATISTICS
-from preprocessing_stage.whole_files import refused_in_words, replacing, write_json
 
 
 def gray_kind(row: SampleRow, near_gray_chroma: int) -> str | None:

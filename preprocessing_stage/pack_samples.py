@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from preprocessing_stage.check_dataset import (
+from preprocessing_stage.dataset.atomic_write import held, replace_folder, replacing
+from preprocessing_stage.dataset.check_dataset import (
     DatasetError,
     Pair,
     coverage_problems,
@@ -26,12 +27,11 @@ from preprocessing_stage.check_dataset import (
     listing_problems,
     read_pairs,
 )
-from preprocessing_stage.class_tree import ClassTree
-from preprocessing_stage.dataset_folder import SPLITS, DatasetFolder
-from preprocessing_stage.packed_samples import CHECKSUMS, PACKED
+from preprocessing_stage.dataset.class_tree import ClassTree
+from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
+from preprocessing_stage.dataset.packed_samples import CHECKSUMS, PACKED
+from preprocessing_stage.dataset.shrink import shrink, shrunken_size
 from preprocessing_stage.params import load_params
-from preprocessing_stage.shrink import shrink, shrunken_size
-from preprocessing_stage.whole_files import held, replace_folder, replacing
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from preprocessing_stage.class_tree import ClassTree, tree_problems
+from preprocessing_stage.dataset.class_tree import ClassTree, tree_problems
 
 PARAMS_FILE = Path("params.yaml")
 

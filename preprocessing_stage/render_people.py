@@ -24,13 +24,18 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from preprocessing_stage.dataset_folder import RENDERED_PEOPLE, SPLITS, write_labels, write_listing
-from preprocessing_stage.palette import palette
+from preprocessing_stage.dataset.atomic_write import held, replace_folder, replacing
+from preprocessing_stage.dataset.dataset_folder import (
+    RENDERED_PEOPLE,
+    SPLITS,
+    write_labels,
+    write_listing,
+)
+from preprocessing_stage.drawing.palette import palette
 from preprocessing_stage.params import RenderPeopleParams, load_params
 from preprocessing_stage.rendering.body import PARTS, body_model
 from preprocessing_stage.rendering.picture import photograph, render
 from preprocessing_stage.rendering.scene import random_scene
-from preprocessing_stage.whole_files import held, replace_folder, replacing
 
 
 def render_sample(seed: int, split: str, index: int, size: int) -> tuple[Image.Image, np.ndarray]:

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from preprocessing_stage.class_tree import BACKGROUND, ClassTree
-from preprocessing_stage.overlay import overlay
-from preprocessing_stage.packed_samples import PackedSplit
-from preprocessing_stage.palette import class_colours, palette
+from preprocessing_stage.dataset.atomic_write import refused_in_words, replacing
+from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
+from preprocessing_stage.dataset.packed_samples import PackedSplit
+from preprocessing_stage.dataset.statistics import STATISTICS
+from preprocessing_stage.drawing.overlay import overlay
+from preprocessing_stage.drawing.palette import class_colours, palette
 from preprocessing_stage.params import load_params
-from preprocessing_stage.statistics import STATISTICS
-from preprocessing_stage.whole_files import refused_in_words, replacing
 
 SAMPLES, COLUMNS = 24, 8
 _TILE, _GAP, _LEGEND = 192, 4, 34

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from preprocessing_stage.class_tree import BACKGROUND, ClassTree, tree_problems
-from preprocessing_stage.dataset_folder import DatasetFolder, write_labels, write_listing
-from preprocessing_stage.palette import palette
+from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree, tree_problems
+from preprocessing_stage.dataset.dataset_folder import DatasetFolder, write_labels, write_listing
+from preprocessing_stage.drawing.palette import palette
 from preprocessing_stage.params import read_yaml
 
 ROOT = Path(__file__).parent.parent

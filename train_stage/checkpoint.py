@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from preprocessing_stage.packed_samples import DamagedError
-from preprocessing_stage.whole_files import held, replacing
+from preprocessing_stage.dataset.atomic_write import held, replacing
+from preprocessing_stage.dataset.packed_samples import DamagedError
 
 FOLDER = Path(".checkpoints")
 FINISHED = "finished"

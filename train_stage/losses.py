@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from preprocessing_stage.class_tree import IGNORE
+from preprocessing_stage.dataset.class_tree import IGNORE
 
 
 def class_weights(pixels: Sequence[int], damping: float) -> Tensor:

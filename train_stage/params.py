@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from preprocessing_stage.class_tree import ClassTree, tree_problems
+from preprocessing_stage.dataset.class_tree import ClassTree, tree_problems
 from preprocessing_stage.params import (
     PARAMS_FILE,
     ParamsError,
@@ -24,7 +24,7 @@ from preprocessing_stage.params import (
 )
 
 COMMON = "common"
-"""What `start_from` calls the network that `train_stage.train_common` trains."""
+"""What `start_from` calls the network that `train_stage.train_shared` trains."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Source = Annotated[str, Field(min_length=1)]

@@ -20,20 +20,20 @@ from safetensors.torch import save
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from preprocessing_stage.class_tree import ClassTree, Node
-from preprocessing_stage.packed_samples import CHECKSUMS, PACKED, DamagedError, PackedSplit
+from preprocessing_stage.dataset.atomic_write import replacing, write_json
+from preprocessing_stage.dataset.class_tree import ClassTree, Node
+from preprocessing_stage.dataset.packed_samples import CHECKSUMS, PACKED, DamagedError, PackedSplit
+from preprocessing_stage.dataset.statistics import STATISTICS, read_gray, read_pixels
 from preprocessing_stage.params import load_params as load_preprocessing_params
-from preprocessing_stage.statistics import STATISTICS, read_gray, read_pixels
-from preprocessing_stage.whole_files import replacing, write_json
 from train_stage.checkpoint import Checkpoint, fingerprint, remove_recorded
 from train_stage.confusion import iou
+from train_stage.dataset import Batch, EpochBatches, ExpertSamples, collate
+from train_stage.history import Record
+from train_stage.init_from import start_file
 from train_stage.losses import Split, class_weights
 from train_stage.params import COMMON, ExpertParams, MachineParams, load_params, section_of
 from train_stage.precision import pick_precision
-from train_stage.record import Record
-from train_stage.samples import Batch, EpochBatches, ExpertSamples, collate
-from train_stage.start_from import start_file
-from train_stage.training import Loaders, NonFiniteLossError, Phase, Training
+from train_stage.trainer import Loaders, NonFiniteLossError, Phase, Training
 
 MODELS = Path("models/experts")
 RESULTS = Path("results/experts")

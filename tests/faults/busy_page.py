@@ -2,7 +2,7 @@
 
     python tests/faults/busy_page.py --clients 8 --seconds 120
 
-`python -m final_model_stage.demo` is started with a segmenter of random weights. Each client
+`python -m deploy.demo` is started with a segmenter of random weights. Each client
 uploads small pictures, one after another, and every tenth time opens the page. Printed is how many
 answers came, how long the slowest took, and the server's memory after the first 20 seconds (the
 first sixth, if there are less than two minutes) and in the end. Exits with 1 if an answer was an
@@ -29,7 +29,7 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests/fixtures")]
 
 from drawn_files import encoded, photograph  # noqa: E402
 from input_kinds import tiny_segmenter  # noqa: E402
@@ -67,7 +67,7 @@ def serving(folder: Path) -> Iterator[tuple[int, int]]:
     words = ["--segmenter", folder / "segmenter", "--data", folder / "none", "--port", str(port)]
     with (folder / "log").open("w+") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "final_model_stage.demo", *words],
+            [sys.executable, "-m", "deploy.demo.__main__", *words],
             cwd=ROOT,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -28,7 +28,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from final_model_stage.decode import FORMATS, DecodeError, decode_picture
+from final_model_stage.image_reader import FORMATS, DecodeError, decode_picture
 
 MOST_PIXELS = 4_000_000
 SECONDS = 20

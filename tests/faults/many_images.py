@@ -3,7 +3,7 @@
     python tests/faults/many_images.py --images 20000 --few 1000
 
 A segmenter of random weights and the pictures are made in a temporary folder; `python -m
-final_model_stage.predict` runs on `few` and on all of them, each in a process of its own. Printed
+deploy.predict.__main__` runs on `few` and on all of them, each in a process of its own. Printed
 is the most memory that each took. Exits with 1 if that of many is more than 1.3 times that of few,
 or if a picture has no label map or no line in the index. Linux, since it reads /proc.
 """
@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests/fixtures")]
 
 from drawn_files import encoded, photograph  # noqa: E402
 from input_kinds import tiny_segmenter  # noqa: E402
@@ -32,7 +32,7 @@ KINDS = 50
 PREDICT = """
 import re, sys
 from pathlib import Path
-from final_model_stage import predict
+from deploy.predict import __main__ as predict
 predict.main(sys.argv[1:])
 # Unlike what getrusage says, not that of the process which started this one.
 print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[0])

@@ -17,11 +17,11 @@ import psutil
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests/fixtures")]
 
 from train_fixtures import TINY, TREE, draw_pairs, sections  # noqa: E402
 
-from preprocessing_stage.dataset_folder import write_listing  # noqa: E402
+from preprocessing_stage.dataset.dataset_folder import write_listing  # noqa: E402
 
 STAGES = ("preprocessing_stage", "train_stage", "final_model_stage")
 COMPARED = ("results/data", "results/experts", "results/final", "models", "data")

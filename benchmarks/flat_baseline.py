@@ -1,0 +1,65 @@
+"""The flat rival of the chain: one network for all leaves, judged in the chain's class tree.
+
+    python -m benchmarks.flat_baseline WEIGHTS DATA --params params.yaml --split val --out DIR
+
+WEIGHTS is a network that `train_stage.train_shared` trained with these params. Its parents are sums
+of their children: whatever it calls a leaf of a node belongs to that node. Writes DIR/metrics.json
+in the form of the chain's.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from final_model_stage.chain.settings import make_settings
+from final_model_stage.evaluation.confusion_counts import evaluate
+from final_model_stage.evaluation.metrics import summary
+from final_model_stage.params import load_params
+from final_model_stage.print_results import table
+from final_model_stage.segmenter import Segmenter
+from preprocessing_stage.dataset.atomic_write import write_json
+from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
+from preprocessing_stage.params import PARAMS_FILE
+from preprocessing_stage.params import load_params as load_preprocessing_params
+from train_stage.model import Expert
+from train_stage.params import load_params as load_train_params
+
+
+def flat_segmenter(weights: Path, params: Path = PARAMS_FILE) -> Segmenter:
+    """The network of `weights` as a chain of one expert. Raises OSError, RuntimeError."""
+    preprocessing, final = load_preprocessing_params(params), load_params(params)
+    common, tree = load_train_params(params).common, preprocessing.class_tree.flat()
+    network = Expert(common.model, len(tree.leaves))
+    network.load_state_dict(load_file(weights))
+    experts = {tree.root.name: common}
+    settings = make_settings(tree, preprocessing.data.longest_side, final, experts)
+    return Segmenter(settings, {tree.root.name: network}, final.precision)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("data", type=Path, help="folder in the Pascal-Part layout")
+    parser.add_argument("--params", type=Path, default=PARAMS_FILE, help="that it was trained with")
+    parser.add_argument("--split", choices=SPLITS, default="val")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    final = load_params(arguments.params)
+    segmenter = flat_segmenter(arguments.weights, arguments.params)
+    evaluation = evaluate(segmenter, DatasetFolder(arguments.data), arguments.split)
+    # Its leaves are in the flat tree's order.
+    tree = load_preprocessing_params(arguments.params).class_tree
+    figures = summary(evaluation.counts, {}, tree, resamplings=final.bootstrap, seed=final.seed)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    write_json(arguments.out / "metrics.json", figures)
+    print(table(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A page that shows the chain at work: `python -m deploy.demo`."""

@@ -1,0 +1,168 @@
+"""The server behind the page of demo.py: fixed routes, limits on what is sent, no files by name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deploy.demo.response import answer, jpeg
+from final_model_stage.image_reader import DecodeError, decode_picture
+from final_model_stage.reporting.templates import fill
+from final_model_stage.segmenter import Segmenter
+from preprocessing_stage.dataset.shrink import shrink
+
+PAGE = Path(__file__).parent / "page"
+THUMBNAIL = 240
+"""Pixels of an example's longest side."""
+WAITING = 8
+"""Photographs that may wait for the one that is being segmented; more are turned away."""
+CONNECTIONS = 4 * WAITING
+"""At one time, more are turned away: each may hold an upload in memory."""
+
+LOOPBACK = ("127.0.0.1", "localhost")
+
+HEADERS = {
+    # The browser itself holds the page to what it says: nothing from, nothing to elsewhere.
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+
+
+class Guarded:
+    """Middleware that puts HEADERS on every response."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await self.app(scope, receive, guarded)
+
+
+class Demo:
+    """A segmenter, examples to try it on, and limits on what strangers may send."""
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        name: str,
+        examples: Sequence[Path],
+        *,
+        most_bytes: int,
+        most_pixels: int,
+    ) -> None:
+        """name: what the page calls the segmenter. Raises DecodeError for a broken example."""
+        self.segmenter, self.examples = segmenter, list(examples)
+        self.most_bytes, self.most_pixels = most_bytes, most_pixels
+        self._turn = asyncio.Semaphore(1)
+        self._present = 0
+        self._page = fill(
+            PAGE / "index.html.j2",
+            name=name,
+            tree=segmenter.tree,
+            megabytes=most_bytes // 1_000_000,
+            examples=[self._thumbnail(path) for path in examples],
+        )
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/", self.show_page),
+            Route("/page.js", self._asset("page.js", "text/javascript")),
+            Route("/page.css", self._asset("page.css", "text/css")),
+            Route("/segment", self.segment_upload, methods=["POST"]),
+            Route("/examples/{number:int}", self.segment_example, methods=["POST"]),
+        ]
+
+    async def show_page(self, _: Request) -> Response:
+        return HTMLResponse(self._page)
+
+    async def segment_upload(self, request: Request) -> Response:
+        """A picture as the body of the request."""
+        # Another site's page cannot send this kind without asking first, and gets no answer.
+        if request.headers.get("content-type") != "application/octet-stream":
+            raise HTTPException(415, "send the picture itself, as application/octet-stream")
+        content = bytearray()
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > self.most_bytes:
+                raise HTTPException(
+                    413, f"more than {self.most_bytes / 1e6:g} MB; send a smaller picture"
+                )
+        return await self._answered(bytes(content))
+
+    async def segment_example(self, request: Request) -> Response:
+        number = request.path_params["number"]
+        if number >= len(self.examples):
+            raise HTTPException(404, f"there are {len(self.examples)} examples")
+        return await self._answered(self.examples[number])
+
+    async def _answered(self, source: Path | bytes) -> Response:
+        if self._present > WAITING:
+            raise HTTPException(503, "busy with other photographs; try again in a minute")
+        self._present += 1
+        try:
+            async with self._turn:
+                found = await run_in_threadpool(self._answer, source)
+        except DecodeError as error:
+            raise HTTPException(422, str(error)) from error
+        finally:
+            self._present -= 1
+        return JSONResponse(found)
+
+    def _answer(self, source: Path | bytes) -> dict[str, Any]:
+        return answer(self.segmenter, self._decoded(source))
+
+    def _decoded(self, source: Path | bytes) -> np.ndarray:
+        return decode_picture(source, self.most_pixels).image
+
+    def _thumbnail(self, path: Path) -> str:
+        try:
+            return jpeg(shrink(self._decoded(path), THUMBNAIL))
+        except DecodeError as error:
+            raise DecodeError(f"{path}: {error}") from error
+
+    def _asset(self, name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
+        content = (PAGE / name).read_bytes()
+
+        async def send(_: Request) -> Response:
+            return Response(content, media_type=kind)
+
+        return send
+
+
+async def tell(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code)
+
+
+def make_app(demo: Demo, host: str) -> Starlette:
+    """host: the address that the page is served at."""
+    # A name that a stranger points at this machine (DNS rebinding) is not one of these.
+    hosts = LOOPBACK if host in LOOPBACK else ["*"]
+    return Starlette(
+        routes=demo.routes(),
+        middleware=[Middleware(Guarded), Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
+        exception_handlers={HTTPException: tell},
+    )

@@ -1,0 +1,1 @@
+"""A segmenter as one file for other runtimes: `python -m deploy.export`."""

@@ -1,0 +1,142 @@
+"""What is written for each picture, and under which names.
+
+DIR/<name>.png                  leaf ids, as large as the picture; an indexed PNG
+DIR/level_<k>/<name>.png        classes of a level, 1 to n in its order, 0 the background
+DIR/overlay/<name>.jpg          the picture with its classes coloured and outlined
+DIR/probabilities/<name>.npz    float16 `probabilities` (leaves, h, w), `ids` and `names`
+DIR/uncertainty/<name>.png      entropy of these, 0 certain to 255 knows nothing
+
+Indexed PNGs carry their classes as JSON, id -> name, in the text `classes`. Overlays and
+probabilities have at most decode.WORK_SIDE pixels a side.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from final_model_stage.image_reader import Picture
+from final_model_stage.segmenter import Segmentation
+from preprocessing_stage.dataset.atomic_write import replacing
+from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
+from preprocessing_stage.drawing.overlay import overlay
+from preprocessing_stage.drawing.palette import class_colours, palette
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is written beside the label maps."""
+
+    levels: tuple[int, ...] = ()
+    overlay: bool = False
+    probabilities: bool = False
+    uncertainty: bool = False
+
+    @property
+    def details(self) -> bool:
+        """Whether labels alone do not do."""
+        return self.probabilities or self.uncertainty
+
+
+class PredictionFiles:
+    """Writes into a folder, from any number of threads."""
+
+    def __init__(self, out: Path, tree: ClassTree, wanted: Wanted) -> None:
+        """Raises ValueError for a level that the tree does not have."""
+        for level in wanted.levels:
+            if not 0 <= level < tree.depth:
+                raise ValueError(
+                    f"--level {level}: this segmenter has levels 0 to {tree.depth - 1}"
+                )
+        self.out, self.tree, self.wanted = out, tree, wanted
+
+    def paths(self, name: str) -> dict[str, Path]:
+        """Kind of file -> where it lies, for all that is written of a picture."""
+        wanted = self.wanted
+        paths = {"labels": self.out / f"{name}.png"}
+        paths |= {f"level_{k}": self.out / f"level_{k}" / f"{name}.png" for k in wanted.levels}
+        if wanted.overlay:
+            paths["overlay"] = self.out / "overlay" / f"{name}.jpg"
+        if wanted.probabilities:
+            paths["probabilities"] = self.out / "probabilities" / f"{name}.npz"
+        if wanted.uncertainty:
+            paths["uncertainty"] = self.out / "uncertainty" / f"{name}.png"
+        return paths
+
+    def write(
+        self, name: str, picture: Picture, labels: np.ndarray, details: Segmentation | None
+    ) -> dict[str, int]:
+        """Write all files of a picture. Returns how many of its pixels each class has.
+
+        labels: (h, w) uint8 leaf ids of `picture.image`. details: None unless they are wanted.
+        """
+        paths = self.paths(name)
+        for path in paths.values():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        full = _resize(labels, picture.size, Image.Resampling.NEAREST)
+        names = {leaf.id: leaf.name for leaf in self.tree.leaves if leaf.id is not None}
+        _save_map(paths["labels"], full, palette(self.tree), names)
+        for k in self.wanted.levels:
+            table, colours, classes = _level(self.tree, k)
+            _save_map(paths[f"level_{k}"], table[full], colours, classes)
+        if self.wanted.overlay:
+            covered = overlay(picture.image, labels, palette(self.tree))
+            with replacing(paths["overlay"], "wb") as file:
+                Image.fromarray(covered).save(file, "JPEG", quality=90)
+        if details is not None and self.wanted.probabilities:
+            values = details.leaf_probabilities.astype(np.float16)
+            with replacing(paths["probabilities"], "wb") as file:
+                np.savez_compressed(
+                    file, probabilities=values, ids=list(names), names=list(names.values())
+                )
+        if details is not None and self.wanted.uncertainty:
+            gray = (details.uncertainty * 255).round().clip(0, 255).astype(np.uint8)
+            gray = _resize(gray, picture.size, Image.Resampling.BILINEAR)
+            with replacing(paths["uncertainty"], "wb") as file:
+                Image.fromarray(gray).save(file, "PNG")
+        return areas(full, self.tree)
+
+
+def areas(labels: np.ndarray, tree: ClassTree) -> dict[str, int]:
+    """Pixels of each class, inner nodes too, the root left out. labels: (H, W) uint8 leaf ids."""
+    counts = np.bincount(labels.ravel(), minlength=256)
+    nodes = [node for node in tree.root.walk() if node is not tree.root]
+    return {node.name: int(counts[list(tree.ids(node.name))].sum()) for node in nodes}
+
+
+def _level(tree: ClassTree, k: int) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """Of a level: leaf id -> its ids (256,) uint8, their colours (256, 3) uint8, their names."""
+    nodes = tree.level(k)
+    table, colours = np.zeros(256, np.uint8), np.zeros((256, 3), np.uint8)
+    for number, node in enumerate(nodes, 1):
+        table[list(tree.ids(node.name))] = number
+        colours[number] = class_colours(tree)[node.name]
+    background = {leaf.id: leaf.name for leaf in tree.leaves if leaf.id == BACKGROUND}
+    return (
+        table,
+        colours,
+        {0: background.get(0, "background")}
+        | {number: node.name for number, node in enumerate(nodes, 1)},
+    )
+
+
+def _resize(values: np.ndarray, size: tuple[int, int], how: Image.Resampling) -> np.ndarray:
+    """(h, w) uint8 -> (*size) uint8."""
+    if values.shape == size:
+        return values
+    return np.asarray(Image.fromarray(values).resize(size[::-1], how))
+
+
+def _save_map(path: Path, ids: np.ndarray, colours: np.ndarray, names: dict[int, str]) -> None:
+    """ids (H, W) uint8 as an indexed PNG with `colours` (256, 3) uint8."""
+    image = Image.fromarray(ids)
+    image.putpalette(colours.tobytes())
+    text = PngInfo()
+    text.add_text("classes", json.dumps(names))
+    with replacing(path, "wb") as file:
+        image.save(file, "PNG", pnginfo=text)

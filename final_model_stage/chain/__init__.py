@@ -1,0 +1,1 @@
+"""Parts of the chain: views, decisions, settings, weights."""

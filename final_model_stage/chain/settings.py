@@ -1,0 +1,81 @@
+"""What a segmenter is put together from: the content of `segmenter.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+from pydantic_core import from_json
+
+from final_model_stage.params import ChainParams, FinalParams
+from preprocessing_stage.dataset.class_tree import ClassTree, tree_problems
+from preprocessing_stage.params import Section, validate
+from train_stage.params import ExpertParams, ModelParams
+
+MOST_SETTINGS = 2**20
+
+
+class ExpertSettings(Section):
+    """How an expert is fed, beside what it is made of."""
+
+    input_size: Annotated[int, Field(ge=1, le=2048)]
+    box_margin: Annotated[float, Field(ge=0, le=1)]
+    model: ModelParams
+
+
+class Settings(ChainParams):
+    """What `segmenter.json` holds."""
+
+    tree: dict[str, Any]
+    longest_side: Annotated[int, Field(ge=1, le=2048)]
+    """Pixels; larger images are scaled down to it first, as training samples were."""
+    experts: dict[str, ExpertSettings]
+    sha256: dict[str, str] = Field(default_factory=dict)
+    """Of each expert's file of weights, as `Segmenter.save` adds them."""
+
+
+def read_settings(path: Path) -> Settings:
+    """`segmenter.json`, of whatever origin. Raises OSError, or ValueError with all problems."""
+    if path.stat().st_size > MOST_SETTINGS:
+        raise ValueError(f"{path}: has more than {MOST_SETTINGS} bytes, is no segmenter.json")
+    try:
+        values = from_json(path.read_bytes(), allow_inf_nan=False)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    settings, problems = validate(Settings, values)
+    if settings is not None:
+        problems = tree_problems(settings.tree)
+        names = [] if problems else ClassTree(settings.tree).experts
+        problems += [
+            f"experts.{name}: is missing" for name in names if name not in settings.experts
+        ]
+        problems += [
+            f"experts.{name}.input_size: {expert.input_size} is no multiple of the model's "
+            f"stride {expert.model.stride}"
+            for name, expert in settings.experts.items()
+            if expert.input_size % expert.model.stride
+        ]
+    if settings is None or problems:
+        raise ValueError("\n  ".join([f"{path}:", *problems]))
+    return settings
+
+
+def make_settings(
+    tree: ClassTree, longest_side: int, final: FinalParams, experts: Mapping[str, ExpertParams]
+) -> Settings:
+    """The settings of a segmenter whose experts were trained with these params."""
+    return Settings(
+        tree=tree.to_dict(),
+        longest_side=longest_side,
+        **final.model_dump(include=set(ChainParams.model_fields)),
+        experts={
+            name: ExpertSettings(
+                input_size=experts[name].last_input_size,
+                box_margin=experts[name].box_margin,
+                model=experts[name].model,
+            )
+            for name in tree.experts
+        },
+    )

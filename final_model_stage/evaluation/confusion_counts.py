@@ -1,0 +1,89 @@
+"""Run a segmenter over a split and count what it gets right, at each image's own size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from final_model_stage.chain.decisions import Conditionals
+from final_model_stage.segmenter import Segmenter
+from preprocessing_stage.dataset.check_dataset import Pair, read_pairs, sound
+from preprocessing_stage.dataset.class_tree import ClassTree
+from preprocessing_stage.dataset.dataset_folder import DatasetFolder
+from train_stage.confusion import confusion_matrix
+
+BATCH = 16
+"""Images that are read and segmented at once."""
+MOST_PIXELS = 16_000_000
+"""Of them together; the true regions take 4 bytes for each pixel and class."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    ids: list[str]
+    counts: np.ndarray
+    """(images, leaves, leaves) int64: truth x prediction in the order of `tree.leaves`."""
+    oracle_counts: dict[int, np.ndarray]
+    """Level k -> the same where the true regions of level k were given."""
+
+
+def evaluate(segmenter: Segmenter, folder: DatasetFolder, split: str) -> Evaluation:
+    """Confusion matrices of every image of a split; neither images nor label maps are changed.
+
+    Raises DatasetError for a sample that is broken or does not fit the tree.
+    """
+    tree = segmenter.tree
+    ids = folder.ids(split)
+    rows: list[np.ndarray] = []
+    oracle_rows: dict[int, list[np.ndarray]] = {k: [] for k in range(tree.depth - 1)}
+    with tqdm(total=len(ids), desc=f"evaluating {split}", unit="image") as progress:
+        read = read_pairs(folder, ids, tree, lambda pair: pair, most=BATCH)
+        for pairs in _batches(sound(folder, pair) for pair in read):
+            root = segmenter.ask_root([pair.image for pair in pairs])
+            rows += _count(segmenter, pairs, root, None)
+            for level, some in oracle_rows.items():
+                some += _count(segmenter, pairs, root, level)
+            progress.update(len(pairs))
+    return Evaluation(ids, np.stack(rows), {k: np.stack(v) for k, v in oracle_rows.items()})
+
+
+def true_conditionals(labels: np.ndarray, tree: ClassTree, level: int) -> Conditionals:
+    """What perfect experts say down to `level`, from a label map (H, W) uint8."""
+    return {
+        name: torch.from_numpy(
+            np.stack([tree.child_of_id(name)[labels] == k for k in range(len(tree[name].children))])
+        ).float()
+        for name in tree.experts
+        if tree.level_of(name) < level
+    }
+
+
+def _batches(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
+    """BATCH of them at a time, or fewer where MOST_PIXELS are reached before."""
+    batch: list[Pair] = []
+    for pair in pairs:
+        batch.append(pair)
+        if len(batch) == BATCH or sum(one.labels.size for one in batch) >= MOST_PIXELS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _count(
+    segmenter: Segmenter, pairs: list[Pair], root: list[torch.Tensor], oracle_level: int | None
+) -> list[np.ndarray]:
+    tree = segmenter.tree
+    known = None
+    if oracle_level is not None:
+        known = [true_conditionals(pair.labels, tree, oracle_level) for pair in pairs]
+    index = tree.leaf_of_id(tree.root.name)
+    predictions = segmenter.label([pair.image for pair in pairs], known, root)
+    return [
+        confusion_matrix(index[pair.labels], index[labels], len(tree.leaves))
+        for pair, (labels, _) in zip(pairs, predictions, strict=True)
+    ]

@@ -1,0 +1,136 @@
+"""Figures of a segmenter from confusion matrices of single images.
+
+Everything starts from one array of counts, (images, leaves, leaves) int64 in the order of
+`tree.leaves`: what a pixel of leaf t was predicted as. Levels merge its rows and columns, the
+protocols differ in where they sum up, the bootstrap in how often an image counts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
+from train_stage.confusion import iou
+
+
+def at_level(counts: np.ndarray, tree: ClassTree, level: int) -> np.ndarray:
+    """Leaf counts (..., L, L) merged to (..., C, C), the classes of `tree.level(level)`.
+
+    Should the tree have a background, it comes behind them as the last row and column.
+    """
+    groups = [tree.ids(node.name) for node in tree.level(level)]
+    if any(leaf.id == BACKGROUND for leaf in tree.leaves):
+        groups.append((BACKGROUND,))
+    merge = np.array([[leaf.id in group for group in groups] for leaf in tree.leaves], np.int64)
+    return merge.T @ counts @ merge
+
+
+def class_iou(counts: np.ndarray, tree: ClassTree, level: int) -> np.ndarray:
+    """IoU (..., C) of the classes of a level, nan where truth and prediction lack the class.
+
+    counts: (..., L, L) of one image or of a sum of images.
+    """
+    return iou(at_level(counts, tree, level))[..., : len(tree.level(level))]
+
+
+def mean_iou(counts: np.ndarray, tree: ClassTree, level: int) -> np.ndarray:
+    """Mean of `class_iou` over the classes that occur, (...); nan where none does."""
+    ious = class_iou(counts, tree, level)
+    present = ~np.isnan(ious)
+    total = np.where(present, ious, 0).sum(-1)
+    number = present.sum(-1)
+    return np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
+
+
+def dataset_miou(counts: np.ndarray, tree: ClassTree) -> dict[str, float]:
+    """Data set protocol: one matrix over all pixels of all images, mIoU_k of each level."""
+    total = counts.sum(0)
+    return {f"mIoU_{k}": _figure(mean_iou(total, tree, k)) for k in range(tree.depth)}
+
+
+def per_image_miou(counts: np.ndarray, tree: ClassTree) -> dict[str, float]:
+    """Per-image protocol: mIoU of each image over the classes that it has in truth or prediction,
+    then the mean over the images that have one."""
+    return {f"mIoU_{k}": _mean(mean_iou(counts, tree, k)) for k in range(tree.depth)}
+
+
+def bootstrap_intervals(
+    counts: np.ndarray, tree: ClassTree, resamplings: int, seed: int
+) -> dict[str, dict[str, float]]:
+    """95 % intervals of the data set protocol's mIoU_k by resampling images.
+
+    Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), section 13.3: percentiles.
+    """
+    images = len(counts)
+    rng = np.random.default_rng(seed)
+    times = rng.multinomial(images, np.full(images, 1 / images), resamplings)
+    totals = (times @ counts.reshape(images, -1)).reshape(resamplings, *counts.shape[1:])
+    intervals = {}
+    for k in range(tree.depth):
+        low, high = np.nanpercentile(mean_iou(totals, tree, k), [2.5, 97.5])
+        intervals[f"mIoU_{k}"] = {"low": _figure(low), "high": _figure(high)}
+    return intervals
+
+
+def miou_by_size(counts: np.ndarray, tree: ClassTree) -> dict[str, dict[str, float]]:
+    """Data set protocol within each quartile of foreground pixels, smallest people first.
+
+    Images without foreground are left out.
+    """
+    background = [leaf.id == BACKGROUND for leaf in tree.leaves]
+    truth = counts.sum(2)
+    foreground = truth[:, np.logical_not(background)].sum(1)
+    order = np.argsort(foreground, kind="stable")
+    order = order[foreground[order] > 0]
+    return {
+        f"quartile_{q + 1}": {"images": len(part), **dataset_miou(counts[part], tree)}
+        for q, part in enumerate(np.array_split(order, 4))
+        if len(part)
+    }
+
+
+def summary(
+    counts: np.ndarray,
+    oracle_counts: dict[int, np.ndarray],
+    tree: ClassTree,
+    *,
+    resamplings: int,
+    seed: int,
+) -> dict[str, Any]:
+    """All figures of a segmenter on a split, in the form of `metrics.json`.
+
+    oracle_counts: level k -> counts where the true regions of level k were given.
+    """
+    total = counts.sum(0)
+    return {
+        "protocol": "dataset",
+        **dataset_miou(counts, tree),
+        "interval": bootstrap_intervals(counts, tree, resamplings, seed),
+        "iou": {
+            node.name: _figure(value)
+            for k in range(tree.depth)
+            for node, value in zip(tree.level(k), class_iou(total, tree, k), strict=True)
+        },
+        "pixel_accuracy": _figure(np.trace(total) / total.sum()),
+        "per_image": per_image_miou(counts, tree),
+        "oracle": {
+            f"level_{k}": {
+                name: value
+                for name, value in dataset_miou(some, tree).items()
+                if int(name.removeprefix("mIoU_")) > k
+            }
+            for k, some in oracle_counts.items()
+        },
+        "by_size": miou_by_size(counts, tree),
+        "images": len(counts),
+    }
+
+
+def _figure(value: Any) -> float:
+    return round(float(value), 6)
+
+
+def _mean(values: np.ndarray) -> float:
+    return _figure(np.nanmean(values)) if not np.isnan(values).all() else float("nan")

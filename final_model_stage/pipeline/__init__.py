@@ -1,0 +1,1 @@
+"""What pipeline.sh runs before DVC starts."""

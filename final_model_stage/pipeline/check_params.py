@@ -1,0 +1,90 @@
+"""Check all of params.yaml, and the lists of the data set it names, before anything runs.
+
+`python -m final_model_stage.pipeline.check_params [FILE]` prints every problem at once and fails
+if there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+from difflib import get_close_matches
+from pathlib import Path
+
+import timm
+
+from final_model_stage.params import final_problems
+from preprocessing_stage.dataset.check_dataset import DatasetError, listing_problems
+from preprocessing_stage.dataset.dataset_folder import RENDERED_PEOPLE, DatasetFolder
+from preprocessing_stage.params import PARAMS_FILE, ParamsError, preprocessing_problems, read_yaml
+from train_stage.encoder_weights import PACKAGES, no_package
+from train_stage.init_from import start_file
+from train_stage.params import COMMON, TrainParams, section_of, train_problems
+
+
+def check_all(path: Path = PARAMS_FILE) -> None:
+    """Raises ParamsError with the problems of all sections, DatasetError with the data set's."""
+    sections = read_yaml(path)
+    known = ("tree", "data", "render_people", "train", "common", "experts", "machine", "final")
+    problems = [
+        f"{key}: is no section; they are {', '.join(known)}" for key in sections if key not in known
+    ]
+    preprocessing, found = preprocessing_problems(sections)
+    problems += found
+    train, found = train_problems(sections)
+    problems += found
+    problems += _missing_starts(train) + _encoder_problems(train) if train else []
+    problems += final_problems(sections)[1]
+    if problems or preprocessing is None:
+        raise ParamsError(path, problems)
+    folder = DatasetFolder(preprocessing.data.folder)
+    # The pipeline itself makes the rendered people; any other data set has to be there.
+    if folder.path != RENDERED_PEOPLE and (
+        found := listing_problems(folder, preprocessing.class_tree)
+    ):
+        raise DatasetError(folder, found)
+
+
+def _missing_starts(train: TrainParams) -> list[str]:
+    """Trained experts to start from that are not there."""
+    missing = []
+    for name, expert in {COMMON: train.common, **train.experts}.items():
+        try:
+            # The pipeline itself makes the common start.
+            if expert.start_from not in (None, COMMON):
+                start_file(expert.start_from, name)
+        except FileNotFoundError as error:
+            missing.append(str(error))
+    return missing
+
+
+def _encoder_problems(train: TrainParams) -> list[str]:
+    """Encoders that timm does not know, and weights for them that are not there."""
+    problems = []
+    for name, expert in {COMMON: train.common, **train.experts}.items():
+        encoder, weights, key = expert.model.encoder, expert.encoder_weights, section_of(name)
+        if encoder != "unet" and not timm.is_model(encoder):
+            alike = get_close_matches(encoder, timm.list_models(), n=3)
+            problems.append(
+                f"{key}.model.encoder: timm has no {encoder}; "
+                f"{'alike are ' + ', '.join(alike) if alike else 'timm.list_models() has all'}"
+            )
+        elif weights == "package" and encoder not in PACKAGES:
+            problems.append(f"{key}.encoder_weights: {no_package(encoder)}")
+        elif weights not in (None, "package", "hub") and not Path(weights).is_file():
+            problems.append(f"{key}.encoder_weights: there is no file {weights}")
+    return list(dict.fromkeys(problems))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", nargs="?", type=Path, default=PARAMS_FILE)
+    file = parser.parse_args().file
+    try:
+        check_all(file)
+    except (ParamsError, DatasetError, OSError) as error:  # OSError: no access to the data set
+        raise SystemExit(str(error)) from error
+    print(f"{file}: params are valid")
+
+
+if __name__ == "__main__":
+    main()

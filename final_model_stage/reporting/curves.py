@@ -1,0 +1,117 @@
+"""Pictures inside the report: as addresses that hold the picture itself."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from io import BytesIO, StringIO
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from final_model_stage.reporting.figures import FAINT, INK, spoken
+
+MOST_BYTES = 430_000
+"""Of an embedded photograph, so that four of them stay below 2.3 MB as text."""
+
+_WIDTHS = (1600, 1400, 1200, 1000, 850, 700, 550, 400, 250)
+_STYLE: dict[Any, Any] = {
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "svg.fonttype": "none",  # text in the reader's own font: a quarter of the size
+    "svg.hashsalt": "report",  # else the names of clipping paths are drawn by lot
+    "font.family": "sans-serif",
+}
+
+
+def embedded(path: Path) -> str:
+    """A picture as a JPEG of up to MOST_BYTES, as wide as that allows. Raises OSError."""
+    with Image.open(path) as file:
+        picture = file.convert("RGB")
+    for width in _WIDTHS:
+        small = picture
+        if picture.width > width:
+            height = max(1, round(picture.height * width / picture.width))
+            small = picture.resize((width, height), Image.Resampling.LANCZOS)
+        buffer = BytesIO()
+        small.save(buffer, "JPEG", quality=82, optimize=True)
+        if buffer.tell() <= MOST_BYTES:
+            break
+    return _address("image/jpeg", buffer.getvalue())
+
+
+@matplotlib.rc_context(_STYLE)
+def loss_curves(history: Sequence[Mapping[str, str]]) -> str:
+    """Loss over the epochs, in training and in validation. history: lines of history.csv."""
+    figure, axes = _axes(history, "loss")
+    _curve(axes, history, "loss", INK, "training", linestyle=(0, (3, 2)))
+    _curve(axes, history, "val_loss", INK, "validation")
+    return _finished(figure, axes)
+
+
+@matplotlib.rc_context(_STYLE)
+def iou_curves(
+    history: Sequence[Mapping[str, str]], colours: Mapping[str, tuple[int, int, int]]
+) -> str:
+    """IoU in validation over the epochs, of the expert's classes (RGB each) and their mean."""
+    figure, axes = _axes(history, "IoU in validation")
+    for name, rgb in colours.items():
+        _curve(axes, history, f"iou_{name}", np.array(rgb) / 255, spoken(name), linewidth=2.2)
+    _curve(axes, history, "mIoU", INK, "mean", linestyle=(0, (1, 1)))
+    axes.set_ylim(0, 1)
+    return _finished(figure, axes)
+
+
+def _axes(history: Sequence[Mapping[str, str]], title: str) -> tuple[Figure, Axes]:
+    """Empty axes over the epochs, the phase of the decoder shaded."""
+    figure = Figure((4.4, 3.0), layout="constrained")
+    axes = figure.add_subplot(xlabel="epoch", xlim=(0.5, len(history) + 0.5))
+    axes.set_title(title, size=10, loc="left")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    decoder = [i for i, row in enumerate(history) if row["phase"] == "decoder"]
+    if decoder:
+        axes.axvspan(decoder[0] + 0.5, decoder[-1] + 1.5, color="#f0f0ee", linewidth=0)
+        axes.text(
+            decoder[-1] + 1.4, 1.02, "decoder alone", ha="right", color=FAINT, size=8,
+            transform=axes.get_xaxis_transform(),
+        )  # fmt: skip
+    axes.grid(axis="y", color="#e4e4e4", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure, axes
+
+
+def _curve(
+    axes: Axes,
+    history: Sequence[Mapping[str, str]],
+    column: str,
+    colour: Any,
+    label: str,
+    **style: Any,
+) -> None:
+    epochs = [int(row["epoch"]) for row in history]
+    values = [float(row[column]) for row in history]
+    axes.plot(epochs, values, color=colour, label=label, marker=".", markersize=4, **style)
+
+
+def _finished(figure: Figure, axes: Axes) -> str:
+    figure.legend(
+        *axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
+    )
+    text = StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return _address("image/svg+xml", text.getvalue().encode())
+
+
+def _address(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{b64encode(content).decode()}"

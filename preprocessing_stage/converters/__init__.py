@@ -1,0 +1,1 @@
+"""From other layouts to the project's own; no stage of the pipeline runs them."""

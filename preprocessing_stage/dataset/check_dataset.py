@@ -1,0 +1,222 @@
+"""Integrity of a data set: every problem of a folder at once, before anything is trained."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from preprocessing_stage.dataset.class_tree import BACKGROUND, IGNORE, ClassTree
+from preprocessing_stage.dataset.dataset_folder import (
+    IMAGE_SUFFIXES,
+    LABEL_SUFFIXES,
+    SPLITS,
+    DatasetFolder,
+    read_image,
+    read_labels,
+)
+from preprocessing_stage.dataset.prefetch import ahead
+
+Result = TypeVar("Result")
+
+_ID = re.compile(r"[^/\\\0]+")
+_SHOWN = 20
+
+
+class DatasetError(ValueError):
+    """Everything that is wrong with a data set, one problem a line."""
+
+    def __init__(self, folder: DatasetFolder, problems: list[str]) -> None:
+        self.problems = problems
+        shown = problems[:_SHOWN]
+        if len(problems) > _SHOWN:
+            shown.append(f"... and {len(problems) - _SHOWN} more")
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        super().__init__("\n  ".join([f"data set {folder.path}: {count}", *shown]))
+
+
+def listing_problems(folder: DatasetFolder, tree: ClassTree) -> list[str]:
+    """Problems that show without opening a photograph: lists, missing files, class names."""
+    if not folder.path.is_dir():
+        return [f"{folder.path}: no such folder; set data.folder in params.yaml"]
+    problems = _class_problems(folder, tree)
+    split_of: dict[str, str] = {}
+    for split in SPLITS:
+        if outside := _outside(folder, folder.path / f"{split}_id.txt"):
+            problems += outside
+            continue
+        try:
+            ids = folder.ids(split)
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(f"{split}_id.txt: {error}; needs one id a line")
+            continue
+        if not ids:
+            problems.append(f"{split}_id.txt: is empty; needs one id a line")
+        problems += [
+            f"{split}_id.txt: {sample!r} stands there {count} times; keep one"
+            for sample, count in Counter(ids).items()
+            if count > 1
+        ]
+        for sample in dict.fromkeys(ids):
+            problems += _sample_problems(folder, split, sample)
+            if sample in split_of:
+                problems.append(f"{sample!r} is in train_id.txt and in val_id.txt; keep one")
+            split_of[sample] = split
+    return problems
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A photograph and its label map, found to fit each other and the tree."""
+
+    id: str
+    image: np.ndarray
+    """(H, W, 3) uint8, RGB."""
+    labels: np.ndarray
+    """(H, W) uint8."""
+
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """(256,) int64: pixels of each label."""
+        return histogram(self.labels)
+
+
+def read_pair(folder: DatasetFolder, sample: str, tree: ClassTree) -> Pair | str:
+    """A listed sample at its own size, or what is wrong with its files."""
+    image_path, label_path = folder.image_path(sample), folder.label_path(sample)
+    assert image_path is not None and label_path is not None, "listing_problems comes first"
+    try:
+        image = read_image(image_path)
+    except Exception as error:  # damaged files raise anything from struct.error to MemoryError
+        return f"JPEGImages/{image_path.name}: {error}; replace the file"
+    try:
+        labels = read_labels(label_path)
+    except Exception as error:
+        return f"gt_masks/{label_path.name}: {error}; replace the file"
+    if image.shape[:2] != labels.shape:
+        return (
+            f"{sample}: image is {image.shape[1]} x {image.shape[0]}, label map "
+            f"{labels.shape[1]} x {labels.shape[0]}; make their sizes equal"
+        )
+    pair = Pair(sample, image, labels)
+    unknown = set(pair.pixels.nonzero()[0].tolist()) - set(tree.ids(tree.root.name)) - {IGNORE}
+    if unknown:
+        return (
+            f"gt_masks/{label_path.name}: has ids {sorted(unknown)} that are not in the tree; "
+            "add them there or label these pixels 255"
+        )
+    return pair
+
+
+def sound(folder: DatasetFolder, result: Result | str) -> Result:
+    """`result` of `read_pair` or `read_pairs`. Raises DatasetError if it is a problem."""
+    if isinstance(result, str):
+        raise DatasetError(folder, [result])
+    return result
+
+
+def histogram(values: np.ndarray) -> np.ndarray:
+    """(256,) int64: how often each value is in (H, W) uint8. Does not hold other threads up, as
+    np.bincount and np.unique do."""
+    return np.array(Image.fromarray(values).histogram())
+
+
+def read_pairs(
+    folder: DatasetFolder,
+    ids: list[str],
+    tree: ClassTree,
+    prepare: Callable[[Pair], Result],
+    most: int | None = None,
+) -> Iterator[Result | str]:
+    """`prepare` of each sample, or what is wrong with it, in the order of `ids`; on all cores.
+
+    most: how many are kept in memory before their turn, None = 16 for each core.
+    """
+
+    def read(sample: str) -> Result | str:
+        pair = read_pair(folder, sample, tree)
+        return pair if isinstance(pair, str) else prepare(pair)
+
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        yield from ahead(pool, read, ids, most or 16 * workers)
+
+
+def coverage_problems(tree: ClassTree, pixels: Mapping[str, np.ndarray]) -> list[str]:
+    """Experts that would have nothing to train or to validate on.
+
+    pixels: split -> (256,) pixels of each leaf id in all label maps as they are packed.
+    """
+    problems = []
+    for split, counts in pixels.items():
+        empty = {name for name in tree.experts if not counts[list(tree.ids(name))].any()}
+        problems += [
+            f"{split}_id.txt: no sample has a pixel of {name!r}, which an expert splits; "
+            f"add samples that do, or take {name!r} out of the tree"
+            for name in tree.experts
+            # What lies below an empty region is empty anyway.
+            if name in empty and getattr(tree.parent(name), "name", None) not in empty
+        ]
+    return problems
+
+
+def _sample_problems(folder: DatasetFolder, split: str, sample: str) -> list[str]:
+    if not _ID.fullmatch(sample) or sample in (".", ".."):
+        return [f"{split}_id.txt: {sample!r} is no id; needs a file name without its ending"]
+    problems = []
+    for kind, found, suffixes in (
+        ("JPEGImages", folder.image_paths(sample), IMAGE_SUFFIXES),
+        ("gt_masks", folder.label_paths(sample), LABEL_SUFFIXES),
+    ):
+        if not found:
+            problems.append(
+                f"{kind}/{sample}: no file with one of the endings {' '.join(suffixes)}; "
+                f"add it or take {sample!r} out of {split}_id.txt"
+            )
+        elif len(found) > 1:
+            names = " and ".join(path.name for path in found)
+            problems.append(f"{kind}/{sample}: there are {names}; keep one")
+        elif outside := _outside(folder, found[0]):
+            problems += outside
+        elif not found[0].is_file():  # a pipe would be waited for without end
+            problems.append(f"{kind}/{found[0].name}: is no file; replace it")
+    return problems
+
+
+def _outside(folder: DatasetFolder, path: Path) -> list[str]:
+    # Unlike Path.resolve, realpath bears a link that leads to itself.
+    if Path(os.path.realpath(path)).is_relative_to(folder.path.resolve()):
+        return []
+    name = path.relative_to(folder.path).as_posix()
+    return [f"{name}: leads out of the data set folder; replace the link by the file"]
+
+
+def _class_problems(folder: DatasetFolder, tree: ClassTree) -> list[str]:
+    if outside := _outside(folder, folder.path / "classes.txt"):
+        return outside
+    try:
+        names = folder.class_names()
+    except (OSError, ValueError) as error:
+        return [f"classes.txt: {error}; needs one `<id>: <name>` a line"]
+    wanted = {leaf.id: leaf.name for leaf in tree.leaves}
+    problems = [
+        f"classes.txt: id {i} is {names.get(i, 'absent')!r}, in the tree {name!r}; make them agree"
+        for i, name in wanted.items()
+        # Whatever is no class of the task may be called `bg`, `background`, `none`, ...
+        if i is not None and i != BACKGROUND and names.get(i) != name
+    ]
+    return problems + [
+        f"classes.txt: id {i} ({name!r}) is not in the tree; add it there, or label its pixels 255 "
+        "and take the line out"
+        for i, name in names.items()
+        if i not in wanted and i != IGNORE
+    ]

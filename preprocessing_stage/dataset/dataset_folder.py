@@ -1,0 +1,164 @@
+"""A data set on disk in the Pascal-Part layout, and how its files are read.
+
+JPEGImages/<id>.jpg      photograph (also .jpeg, .png)
+gt_masks/<id>.png        label map: 8-bit palette or gray, the values are leaf ids
+gt_masks/<id>.npy        the same as a uint8 array (H, W)
+train_id.txt val_id.txt  one id a line
+classes.txt              `<id>: <name>` a line
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from preprocessing_stage.dataset.atomic_write import replacing
+
+SPLITS = ("train", "val")
+RENDERED_PEOPLE = Path("data/rendered_people")
+"""The data set that the pipeline makes itself."""
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+LABEL_SUFFIXES = (".png", ".npy")
+MOST_PIXELS = 64_000_000
+"""Of a photograph or label map. A file of some kilobytes can name a size that fills the memory."""
+
+
+class DatasetFolder:
+    """Where the files of a data set lie. Reads no photograph until asked to."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def ids(self, split: str) -> list[str]:
+        """Ids of a split in the order of its file; any line ends, blank lines are skipped."""
+        text = (self.path / f"{split}_id.txt").read_text(encoding="utf-8-sig")
+        return [line.strip() for line in text.splitlines() if line.strip()]
+
+    def class_names(self) -> dict[int, str]:
+        """Leaf id -> name from `classes.txt`. Raises ValueError on other lines or a repeated id."""
+        names = {}
+        for line in (self.path / "classes.txt").read_text(encoding="utf-8-sig").splitlines():
+            if not line.strip():
+                continue
+            match = re.fullmatch(r"\s*(\d+)\s*:\s*(\S+)\s*", line)
+            if match is None:
+                raise ValueError(f"{self.path / 'classes.txt'}: {line!r} is not `<id>: <name>`")
+            if int(match[1]) in names:
+                raise ValueError(f"{self.path / 'classes.txt'}: id {match[1]} stands there twice")
+            names[int(match[1])] = match[2]
+        return names
+
+    def image_path(self, sample: str) -> Path | None:
+        """The photograph of a sample, None if there is none."""
+        return next(iter(self.image_paths(sample)), None)
+
+    def label_path(self, sample: str) -> Path | None:
+        """The label map of a sample, None if there is none."""
+        return next(iter(self.label_paths(sample)), None)
+
+    def image_paths(self, sample: str) -> list[Path]:
+        """All files that could be the photograph of a sample."""
+        return _find(self._images, self.path / "JPEGImages", sample, IMAGE_SUFFIXES)
+
+    def label_paths(self, sample: str) -> list[Path]:
+        """All files that could be the label map of a sample."""
+        return _find(self._labels, self.path / "gt_masks", sample, LABEL_SUFFIXES)
+
+    @cached_property
+    def _images(self) -> set[str]:
+        return _names(self.path / "JPEGImages")
+
+    @cached_property
+    def _labels(self) -> set[str]:
+        return _names(self.path / "gt_masks")
+
+
+def read_image(path: Path | str) -> np.ndarray:
+    """Photograph as RGB, (H, W, 3) uint8, turned the way its EXIF orientation says, on white.
+
+    Raises ValueError if it is too large, animated, or has more than 8 bits a channel, which
+    Pillow would turn white; OSError and others if it is no whole JPEG or PNG.
+    """
+    # Named formats: Pillow would run Ghostscript for one that calls itself PostScript.
+    with Image.open(path, formats=("JPEG", "PNG")) as image:
+        _check_picture(image)
+        if image.mode.startswith(("I", "F")):
+            raise ValueError(f"picture mode is {image.mode}, needs 8 bits a channel")
+        return np.asarray(on_white(ImageOps.exif_transpose(image)))
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """RGB, on white where `image` is transparent."""
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def read_labels(path: Path | str) -> np.ndarray:
+    """Label map (H, W) uint8. Raises ValueError for any other kind of array or picture.
+
+    A .npy is looked at before it is read: no pickle is opened, no more memory taken than it has.
+    """
+    path = Path(path)
+    if path.suffix == ".npy":
+        labels: np.ndarray = np.lib.format.open_memmap(path, mode="r")
+    else:
+        with Image.open(path, formats=("PNG",)) as image:
+            _check_picture(image)
+            if image.mode not in ("P", "L"):
+                raise ValueError(f"picture mode is {image.mode}, needs 8-bit palette or gray")
+            # Pillow spreads gray of 2 and 4 bits over 0..255, which changes the ids.
+            if str(image.tile[0].args).startswith("L;"):
+                raise ValueError("picture is gray of fewer than 8 bits, needs 8")
+            labels = np.asarray(image)
+    if labels.dtype != np.uint8 or labels.ndim != 2:
+        raise ValueError(f"array is {labels.dtype} {labels.shape}, needs uint8 (height, width)")
+    if labels.size > MOST_PIXELS:
+        raise ValueError(_too_large(labels.shape[1], labels.shape[0]))
+    if not labels.size:
+        raise ValueError(f"array is {labels.shape}, has no pixel")
+    return np.array(labels)
+
+
+def write_labels(path: Path, labels: np.ndarray, palette: np.ndarray) -> None:
+    """Label map (H, W) uint8 as an indexed PNG with the colours of `palette` (256, 3) uint8."""
+    image = Image.fromarray(labels, mode="L")
+    image.putpalette(palette.tobytes())
+    with replacing(path, "wb") as file:
+        image.save(file, "PNG", optimize=True)
+
+
+def write_listing(folder: Path, splits: Mapping[str, list[str]], names: Mapping[int, str]) -> None:
+    """The id files of the splits and `classes.txt`."""
+    for split, ids in splits.items():
+        with replacing(folder / f"{split}_id.txt", encoding="utf-8") as file:
+            file.writelines(f"{sample}\n" for sample in ids)
+    with replacing(folder / "classes.txt", encoding="utf-8") as file:
+        file.writelines(f"{i}: {names[i]}\n" for i in sorted(names))
+
+
+def _names(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _find(present: set[str], folder: Path, sample: str, suffixes: tuple[str, ...]) -> list[Path]:
+    return [folder / (sample + s) for s in suffixes if sample + s in present]
+
+
+def _check_picture(image: Image.Image) -> None:
+    """Raises ValueError for what the header tells already; no pixel is decoded yet."""
+    if image.width * image.height > MOST_PIXELS:
+        raise ValueError(_too_large(image.width, image.height))
+    # The second picture of a phone's JPEG is a preview of the first, that of a PNG an animation.
+    if image.format == "PNG" and getattr(image, "is_animated", False):
+        raise ValueError("picture is animated, needs a still")
+
+
+def _too_large(width: int, height: int) -> str:
+    return f"is {width} x {height}, more than {MOST_PIXELS:,} pixels; scale it down"

@@ -1,0 +1,1 @@
+"""Colours of classes, and label maps laid over photographs."""

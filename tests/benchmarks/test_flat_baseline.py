@@ -1,0 +1,49 @@
+"""The flat network is judged in the chain's tree."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from benchmarks.flat_baseline import flat_segmenter, main
+from final_model_stage.evaluation.confusion_counts import evaluate
+from final_model_stage.evaluation.metrics import class_iou
+from train_stage.model import Expert
+from train_stage.params import load_params
+
+
+@pytest.fixture
+def rival(params_file, tree, tmp_path):
+    """Params, and the weights of a network for all leaves that gives each some pixels."""
+    params = params_file(tmp_path)
+    torch.manual_seed(0)
+    network = Expert(load_params(params).common.model, len(tree.leaves))
+    torch.nn.init.normal_(network.head.weight)
+    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    save_file(weights, tmp_path / "common.safetensors")
+    return params, tmp_path / "common.safetensors"
+
+
+def test_its_parents_are_sums_of_their_children(rival, tree, make_dataset, tmp_path):
+    params, weights = rival
+    data = make_dataset(tmp_path / "data")
+    out = tmp_path / "out"
+    main([str(weights), str(data.path), "--params", str(params), "--out", str(out)])
+    figures = json.loads((out / "metrics.json").read_text())
+    counts = evaluate(flat_segmenter(weights, params), data, "val").counts.sum(0)
+    legs = [i for i, leaf in enumerate(tree.leaves) if leaf.id in tree.ids("lower_body")]
+    hits = counts[legs][:, legs].sum()
+    assert hits > 0
+    union = counts[legs].sum() + counts[:, legs].sum() - hits
+    assert figures["iou"]["lower_body"] == pytest.approx(hits / union, abs=1e-6)
+    leaves = class_iou(counts, tree, tree.depth - 1)
+    for node, value in zip(tree.level(tree.depth - 1), leaves, strict=True):
+        assert figures["iou"][node.name] == pytest.approx(value, abs=1e-6)
+
+
+def test_weights_of_another_network_are_refused(rival, tree):
+    params, weights = rival
+    save_file({"head.bias": torch.zeros(len(tree.leaves))}, weights)
+    with pytest.raises(RuntimeError, match="Missing key"):
+        flat_segmenter(weights, params)

@@ -1,0 +1,293 @@
+"""The page: what it answers, what it refuses, and how it looks in a real browser."""
+
+import http.client
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from base64 import b64decode
+from io import BytesIO
+
+import numpy as np
+import pytest
+import uvicorn
+from PIL import Image
+from segmenter_fixtures import TREES, make_segmenter
+
+from deploy.demo import __main__ as demo
+from deploy.demo import server as demo_server
+from deploy.demo.server import Demo, make_app
+from preprocessing_stage.dataset.dataset_folder import DatasetFolder
+
+TREE = TREES[1]  # five levels
+KIND = {"content-type": "application/octet-stream"}
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+
+
+def photograph(height=30, width=44):
+    pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue(), pixels
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """A demo with two examples on a free port: (demo, port)."""
+    folder = tmp_path_factory.mktemp("examples")
+    for name in "ab":
+        (folder / f"{name}.png").write_bytes(photograph()[0])
+    page = Demo(
+        make_segmenter(TREE),
+        "tiny & <b>bold</b>",
+        sorted(folder.iterdir()),
+        most_bytes=1_000_000,
+        most_pixels=40_000,
+    )
+    config = uvicorn.Config(make_app(page, "127.0.0.1"), port=0, log_level="error")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield page, server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    thread.join()
+
+
+def ask(port, method, path, body=None, **headers):
+    """Status, headers and content, of a path as it stands, not normalised."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
+    response = connection.getresponse()
+    return response.status, response.headers, response.read()
+
+
+def post(port, body, path="/segment"):
+    status, _, content = ask(port, "POST", path, body, **KIND)
+    return status, json.loads(content)
+
+
+def unpacked(planes):
+    pictures = [Image.open(BytesIO(b64decode(plane.split(",")[1]))) for plane in planes]
+    return np.concatenate([np.asarray(p).transpose(2, 0, 1) for p in pictures])
+
+
+def test_an_upload_is_answered_with_what_the_segmenter_says(served):
+    page, port = served
+    content, pixels = photograph()
+    status, answer = post(port, content)
+    assert status == 200
+    result = page.segmenter.segment(pixels)
+    labels, uncertainty, *rest = unpacked(answer["planes"])
+    np.testing.assert_array_equal(labels, TREE.leaf_of_id(TREE.root.name)[result.labels])
+    np.testing.assert_allclose(uncertainty / 255, result.uncertainty, atol=0.003)
+    for k, share in enumerate(result.leaf_probabilities):
+        np.testing.assert_allclose(rest[k] / 255, share, atol=0.003)
+    assert answer["leaves"] == [leaf.name for leaf in TREE.leaves]
+    for k, classes in enumerate(answer["levels"]):
+        names = [node.name for node in TREE.level(k)]
+        assert [one["name"] for one in classes] == [*names, "nothing"]
+        leaves = [leaf for one in classes for leaf in one["leaves"]]
+        assert sorted(leaves) == list(range(len(TREE.leaves)))
+    assert [step["expert"] for step in answer["steps"]] == list(TREE.experts)
+
+
+def test_examples_are_answered_by_their_number_only(served):
+    _, port = served
+    assert post(port, None, "/examples/1") == post(port, photograph()[0])
+    assert post(port, None, "/examples/2")[0] == 404
+    assert post(port, None, "/examples/-1")[0] == 404
+    assert post(port, None, "/examples/a.png")[0] == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/file=/etc/passwd",
+        "/file=/etc/passwd",
+        "/../../../../etc/passwd",
+        "/%2e%2e/%2e%2e/etc/passwd",
+        "//etc/passwd",
+        "/page.js/../../demo.py",
+        "/page/index.html.j2",
+        "/params.yaml",
+        "/examples/0",
+        "/examples/..%2f..%2fetc%2fpasswd",
+    ],
+)
+def test_no_file_of_the_server_can_be_asked_for(served, path):
+    for method in ("GET", "POST"):
+        status, _, content = ask(served[1], method, path, **KIND)
+        assert status in (404, 405) or (method, path) == ("POST", "/examples/0")
+        assert b"root:" not in content and b"import" not in content
+
+
+def test_uploads_are_limited_in_bytes_and_in_pixels(served):
+    _, port = served
+    status, answer = post(port, photograph(201, 200)[0])
+    assert status == 422 and "40,000 pixels" in answer["error"]
+    status, answer = post(port, bytes(1_000_001))
+    assert status == 413 and "1 MB" in answer["error"]
+    assert post(port, bytes(1_000_000))[0] == 422
+
+
+def test_what_is_no_picture_is_told(served):
+    status, answer = post(served[1], b"%!PS-Adobe-3.0 EPSF-3.0")
+    assert status == 422 and "no picture" in answer["error"]
+    assert post(served[1], b"")[0] == 422
+
+
+def test_other_sites_cannot_use_it(served):
+    _, port = served
+    content, _ = photograph()
+    assert ask(port, "POST", "/segment", content, content_type="text/plain")[0] == 415
+    assert ask(port, "POST", "/segment", content, **KIND, Host="evil.example")[0] == 400
+    _, headers, _ = ask(port, "OPTIONS", "/segment", Origin="https://evil.example")
+    assert "access-control-allow-origin" not in headers
+
+
+def test_every_answer_tells_the_browser_to_stay_here(served):
+    for path in ("/", "/page.js", "/page.css", "/nowhere"):
+        _, headers, _ = ask(served[1], "GET", path)
+        assert headers["content-security-policy"].startswith("default-src 'none'")
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_words_are_escaped(served):
+    _, _, content = ask(served[1], "GET", "/")
+    assert b"tiny &amp; &lt;b&gt;bold" in content
+
+
+def test_too_many_at_once_are_turned_away(served, monkeypatch):
+    page, port = served
+    monkeypatch.setattr(page, "_present", demo_server.WAITING + 1)
+    status, answer = post(port, photograph()[0])
+    assert status == 503 and "busy" in answer["error"]
+
+
+def test_options():
+    options = demo._parser().parse_args([])
+    assert options.host == "127.0.0.1"
+    with pytest.raises(SystemExit):
+        demo._parser().parse_args(["--most-megabytes", "0"])
+
+
+def test_examples_come_from_all_over_the_validation_split(make_dataset, tmp_path):
+    folder = make_dataset(tmp_path / "data", val=20)
+    names = [path.stem for path in demo.find_examples(folder)]
+    assert names == [f"val_{i:03d}" for i in range(0, 16, 2)]
+    assert demo.find_examples(DatasetFolder(tmp_path / "nowhere")) == []
+
+
+def test_what_is_not_installed_is_told(tmp_path):
+    (tmp_path / "uvicorn.py").write_text("raise ImportError('no uvicorn')")
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.demo.__main__"],
+        env={"PYTHONPATH": f"{tmp_path}:."},
+        cwd=demo.__file__.rsplit("/", 2)[0],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode and "pip install -r requirements-demo.txt" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine: apt-get install chromium")
+    api = pytest.importorskip("playwright.sync_api")
+    flags = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync"
+    with api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[*flags.split(), "--disable-background-networking", "--disable-component-update"],
+        )
+        yield running
+        running.close()
+
+
+@pytest.fixture(params=[(1200, 800), (380, 800)], ids=["wide", "narrow"])
+def opened(served, browser, request):
+    """The page in a window; in the end nothing may have come from elsewhere or gone wrong."""
+    width, height = request.param
+    page = browser.new_page(viewport={"width": width, "height": height})
+    wrong = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+    own = (f"http://127.0.0.1:{served[1]}/", "data:")
+    page.on("request", lambda r: None if r.url.startswith(own) else wrong.append(r.url))
+    page.goto(own[0])
+    yield page
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.close()
+    assert not wrong
+
+
+def upload(page, content=None, name="photo.png"):
+    content = content or photograph(60, 88)[0]
+    page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": content})
+    page.wait_for_selector("body:not(.busy) #result:not([hidden])")
+
+
+def test_a_photograph_is_uploaded_and_explained(opened, served):
+    upload(opened)
+    result = served[0].segmenter.segment(photograph(60, 88)[1])
+    assert opened.locator("#layers label").all_inner_texts() == [
+        *("photograph", "level 0", "level 1", "level 2", "level 3", "level 4", "uncertainty")
+    ]
+    assert opened.locator("#steps > li").count() == len(TREE.experts)
+    names = [leaf.name for leaf in TREE.leaves]
+    for y, x in np.random.default_rng(1).integers(0, (60, 88), (12, 2)):
+        opened.locator("#photograph").scroll_into_view_if_needed()
+        frame = opened.locator("#photograph").bounding_box()
+        scale = frame["width"] / 88
+        opened.mouse.move(frame["x"] + (x + 0.5) * scale, frame["y"] + (y + 0.5) * scale)
+        leaf = names[TREE.leaf_of_id(TREE.root.name)[result.labels[y, x]]]
+        assert opened.locator(".path b").last.inner_text() == leaf
+        rows = opened.locator("#readout .row").all_inner_texts()
+        shown = {name: float(share.removesuffix(" %")) for name, share in map(str.splitlines, rows)}
+        for name, share in zip(names, result.leaf_probabilities[:, y, x], strict=True):
+            assert shown[name] == pytest.approx(100 * share, abs=1.5)
+        assert shown["uncertainty"] == pytest.approx(100 * result.uncertainty[y, x], abs=1.5)
+
+
+def test_layers_are_switched_and_faded(opened):
+    upload(opened)
+    colours = (
+        "() => new Set(new Uint32Array(document.querySelector('#overlay').getContext('2d')"
+        ".getImageData(0, 0, 88, 60).data.buffer)).size"
+    )
+    opened.get_by_text("photograph", exact=True).click()
+    assert opened.evaluate(colours) == 1
+    opened.get_by_text("level 0", exact=True).click()
+    few = opened.evaluate(colours)
+    opened.get_by_text("uncertainty", exact=True).first.click()
+    assert 1 < few < opened.evaluate(colours)
+    opened.locator("#opacity").fill("20")
+    assert opened.locator("#overlay").evaluate("it => it.style.opacity") == "0.2"
+
+
+def test_an_example_is_one_click_and_keys_move_the_point(opened):
+    opened.locator("#examples button").first.click()
+    opened.wait_for_selector("body:not(.busy) #result:not([hidden])")
+    opened.locator("#stage").focus()
+    before = opened.locator("#readout").inner_html()
+    for _ in range(5):
+        opened.keyboard.press("ArrowRight")
+        opened.keyboard.press("ArrowDown")
+    assert opened.locator("#point").is_visible()
+    assert opened.locator("#readout").inner_html() != before
+
+
+def test_a_refusal_stands_on_the_page(served, browser):
+    page = browser.new_page()
+    page.goto(f"http://127.0.0.1:{served[1]}/")
+    page.set_input_files("#file", {"name": "x.png", "mimeType": "image/png", "buffer": b"nothing"})
+    page.wait_for_selector("#message.error")
+    assert "no picture" in page.locator("#message").inner_text()
+    assert not page.locator("#result").is_visible()
+    page.close()

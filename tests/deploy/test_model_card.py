@@ -1,0 +1,133 @@
+"""The model card: true to the segmenter and its figures, or refused."""
+
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+from result_fixtures import write_results
+from segmenter_fixtures import TREES, make_segmenter
+
+from deploy.model_card import __main__ as model_card
+from final_model_stage.segmenter import Segmenter
+from preprocessing_stage.dataset.class_tree import ClassTree
+from train_stage.params import train_problems
+
+IMAGE = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
+
+
+@pytest.fixture(params=TREES, ids=["people", "deep"])
+def workspace(request, tmp_path, params_file, monkeypatch):
+    """A folder with params.yaml, results of random figures and the segmenter `mine`."""
+    tree = request.param
+    params_file(
+        tmp_path,
+        tree=tree.to_dict(),
+        **{"data.description": "photographs of <cats> & dogs", "data.licence": "all mine"},
+    )
+    write_results(tmp_path / "results", tree)
+    make_segmenter(tree).save(tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_card(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["model_card", *words])
+    model_card.main()
+
+
+def test_card_tells_what_the_segmenter_is_and_reaches(workspace, monkeypatch, capsys):
+    write_card(monkeypatch, "mine", "results/final/metrics.json")
+    assert capsys.readouterr().out.strip() == "mine/README.md"
+    card = (workspace / "mine/README.md").read_text()
+    segmenter = Segmenter.load("mine")
+    figures = json.loads((workspace / "results/final/metrics.json").read_text())
+    assert card.startswith("# mine\n")
+    assert "Photographs of <cats> & dogs. " in card
+    assert "* Data: All mine." in card
+    for k in range(segmenter.tree.depth):
+        name, interval = f"mIoU_{k}", figures["interval"][f"mIoU_{k}"]
+        given = figures["oracle"].get(f"level_{k - 1}", {}).get(name)
+        row = [
+            *(name, f"**{figures[name]:.3f}**"),
+            f"{interval['low']:.3f} to {interval['high']:.3f}",
+            f"{figures['per_image'][name]:.3f}",
+            "\u2013" if given is None else f"{given:.3f}",
+        ]
+        assert f"| {' | '.join(row)} |\n" in card
+    for name, iou in figures["iou"].items():
+        shown = "\u2013" if iou is None else f"{iou:.3f}"
+        assert f"| {name} |" in card and f"| {shown} |\n" in card
+    experts = card.split("## Experts")[1]
+    total = 0
+    for name, expert in segmenter.experts.items():
+        count = sum(p.numel() for p in expert.parameters())
+        assert re.search(rf"^\| {name} \|.* {count:,} \|", experts, re.MULTILINE)
+        total += count
+    assert f"{total:,} parameters in all" in card
+    lines = card.splitlines()  # tables have a blank line before them, or Markdown shows none
+    assert all(
+        lines[i - 1].startswith("|") or not lines[i - 1]
+        for i, x in enumerate(lines)
+        if x[:1] == "|"
+    )
+
+
+def test_a_segmenter_with_a_card_loads_and_says_the_same(workspace, monkeypatch):
+    before = Segmenter.load("mine", "32-true")(IMAGE)
+    write_card(monkeypatch, "mine", "results/final/metrics.json")
+    np.testing.assert_array_equal(Segmenter.load("mine", "32-true")(IMAGE), before)
+    assert not list((workspace / "mine").glob("*.part"))
+
+
+def test_all_that_does_not_fit_is_told_at_once(workspace, monkeypatch, params_file):
+    other = {"image": {"background": 0, "cat": 1}}
+    (workspace / "other").mkdir()
+    params = params_file(workspace / "other", tree=other)
+    (workspace / "other.json").write_text('{"iou": {"cat": 0.5}}')
+    with pytest.raises(SystemExit) as refused:
+        write_card(monkeypatch, "mine", "other.json", "--params", str(params))
+    message = str(refused.value)
+    assert "another tree than the params" in message and "--params" in message
+    assert "figures are of the classes cat" in message and "evaluate_segmenter" in message
+    assert not (workspace / "mine/README.md").exists()
+
+
+def test_the_folder_that_dvc_made_is_refused(workspace, monkeypatch):
+    (workspace / "models").mkdir()
+    (workspace / "mine").rename(workspace / "models/segmenter")
+    (workspace / "dvc.yaml").touch()
+    with pytest.raises(SystemExit, match=r"models/segmenter: belongs to DVC.*copy"):
+        write_card(monkeypatch, "models/segmenter", "results/final/metrics.json")
+
+
+@pytest.mark.parametrize(
+    "missing", ["mine/segmenter.json", "results/final/metrics.json", "params.yaml"]
+)
+def test_a_missing_file_is_named(workspace, monkeypatch, missing):
+    (workspace / missing).unlink()
+    with pytest.raises(SystemExit, match=missing):
+        write_card(monkeypatch, "mine", "results/final/metrics.json")
+
+
+def test_starts_are_told_apart(tiny_params):
+    def said(**changes):
+        trained, found = train_problems(tiny_params(**changes))
+        assert trained, found
+        return model_card.start(trained, trained.experts["body"])
+
+    assert said() == "random weights"
+    assert said(**{"experts.body": {"start_from": "common"}}).startswith("the common network")
+    assert "experts" in said(**{"train.start_from": "../somewhere/experts"})
+
+
+def test_the_tree_is_drawn_as_text():
+    tree = ClassTree({"all": {"none": 0, "some": {"a": 1, "b": 7}}})
+    assert model_card.drawn(tree.root) == [
+        "all",
+        "├─ none (0)",
+        "└─ some",
+        "   ├─ a (1)",
+        "   └─ b (7)",
+    ]

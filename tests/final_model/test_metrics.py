@@ -1,0 +1,199 @@
+"""Figures from counts: levels, protocols, intervals, and the trap that they avoid."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import jaccard_score
+from torchmetrics.functional.classification import multiclass_jaccard_index
+
+from final_model_stage.evaluation.metrics import (
+    at_level,
+    bootstrap_intervals,
+    class_iou,
+    dataset_miou,
+    mean_iou,
+    miou_by_size,
+    per_image_miou,
+    summary,
+)
+from preprocessing_stage.dataset.class_tree import ClassTree
+from train_stage.confusion import confusion_matrix
+
+TREE = ClassTree(
+    {
+        "person": {
+            "background": 0,
+            "body": {
+                "upper_body": {"low_hand": 1, "torso": 2, "head": 4, "up_hand": 6},
+                "lower_body": {"low_leg": 3, "up_leg": 5},
+            },
+        }
+    }
+)
+UPPER, LOWER = [1, 2, 4, 6], [3, 5]
+
+
+def counts_of(truth, prediction):
+    """Counts (1, 7, 7) of one image; the leaf ids of TREE are its leaf indices."""
+    return confusion_matrix(truth, prediction, 7)[None]
+
+
+def random_maps(seed, shape=(40, 40), wrong=0.3):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 7, shape).astype(np.uint8)
+    prediction = np.where(rng.random(shape) < wrong, rng.integers(0, 7, shape), truth)
+    return truth, prediction.astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("level", "groups"),
+    [(0, [UPPER + LOWER]), (1, [UPPER, LOWER]), (2, [[1], [2], [4], [6], [3], [5]])],
+)
+def test_iou_of_each_level_agrees_with_scikit_learn_on_merged_maps(level, groups):
+    truth, prediction = random_maps(0)
+    expected = [
+        jaccard_score(np.isin(truth, g).ravel(), np.isin(prediction, g).ravel()) for g in groups
+    ]
+    found = class_iou(counts_of(truth, prediction)[0], TREE, level)
+    np.testing.assert_allclose(found, expected)
+
+
+def test_merging_keeps_every_pixel():
+    counts = counts_of(*random_maps(1))[0]
+    assert all(at_level(counts, TREE, level).sum() == counts.sum() for level in range(3))
+
+
+def test_data_set_protocol_sums_pixels_before_it_divides():
+    big = counts_of(np.full((10, 10), 2, np.uint8), np.full((10, 10), 2, np.uint8))
+    small = counts_of(np.full((1, 10), 2, np.uint8), np.zeros((1, 10), np.uint8))
+    counts = np.concatenate([big, small])
+    assert dataset_miou(counts, TREE)["mIoU_0"] == pytest.approx(100 / 110, abs=1e-6)
+    assert per_image_miou(counts, TREE)["mIoU_0"] == pytest.approx((1 + 0) / 2)
+
+
+def test_per_image_protocol_leaves_out_absent_classes_and_empty_images():
+    half = np.zeros((2, 2), np.uint8)
+    half[0] = 2
+    head_only_in_prediction = half.copy()
+    head_only_in_prediction[1, 0] = 4
+    empty = np.zeros((2, 2), np.uint8)
+    counts = np.concatenate([counts_of(half, head_only_in_prediction), counts_of(empty, empty)])
+    assert per_image_miou(counts, TREE)["mIoU_2"] == pytest.approx((1 + 0) / 2)
+    assert np.isnan(mean_iou(counts[1], TREE, 2))
+
+
+def test_ignored_pixels_do_not_count():
+    truth, prediction = random_maps(2)
+    masked = truth.copy()
+    masked[:10] = 255
+    np.testing.assert_array_equal(
+        counts_of(masked, prediction), counts_of(truth[10:], prediction[10:])
+    )
+
+
+def test_the_published_775_is_what_six_classes_on_two_class_maps_give():
+    """Merge the label maps IN PLACE to two classes, then score six, absent ones as 1: (2a+4)/6."""
+    truth, prediction = random_maps(3)
+    honest = dataset_miou(counts_of(truth, prediction), TREE)
+
+    merged_truth, merged_prediction = truth.copy(), prediction.copy()
+    for merged in (merged_truth, merged_prediction):
+        merged[np.isin(merged, UPPER)] = 1
+        merged[np.isin(merged, LOWER)] = 3
+    counts = counts_of(merged_truth, merged_prediction)[0]
+    ious = class_iou(counts, TREE, 2)
+    a = np.nanmean(ious)
+    assert np.isnan(ious).sum() == 4
+    artefact = np.where(np.isnan(ious), 1, ious).mean()
+    assert artefact == pytest.approx((2 * a + 4) / 6)
+    assert a == pytest.approx(honest["mIoU_1"], abs=1e-6)
+    # With the reference's mIoU_1 = .32516 this is its mIoU_2, .77505.
+    assert pytest.approx(0.77505, abs=1e-5) == (2 * 0.32516 + 4) / 6
+    assert artefact > honest["mIoU_2"] + 0.2
+
+
+def test_figures_change_nothing_that_they_are_handed():
+    counts = np.concatenate([counts_of(*random_maps(seed)) for seed in range(4)])
+    before = counts.copy()
+    counts.flags.writeable = False
+    summary(counts, {0: counts, 1: counts}, TREE, resamplings=100, seed=0)
+    np.testing.assert_array_equal(counts, before)
+
+
+def test_interval_holds_the_figure_and_shrinks_with_more_images():
+    counts = np.concatenate([counts_of(*random_maps(s, wrong=0.1 + s % 5 / 8)) for s in range(64)])
+    figure = dataset_miou(counts, TREE)["mIoU_2"]
+    few = bootstrap_intervals(counts[:8], TREE, 500, seed=0)["mIoU_2"]
+    many = bootstrap_intervals(counts, TREE, 500, seed=0)["mIoU_2"]
+    assert many["low"] < figure < many["high"]
+    assert many["high"] - many["low"] < few["high"] - few["low"]
+
+
+def test_interval_of_equal_images_is_a_point():
+    counts = np.repeat(counts_of(*random_maps(5)), 10, axis=0)
+    interval = bootstrap_intervals(counts, TREE, 100, seed=0)["mIoU_1"]
+    assert interval["low"] == interval["high"] == dataset_miou(counts, TREE)["mIoU_1"]
+
+
+def test_quartiles_go_from_small_people_to_large_ones():
+    images = []
+    for size in (1, 2, 3, 4, 5, 6, 7, 8):
+        truth = np.zeros((8, 8), np.uint8)
+        truth[:size] = 2
+        images.append(counts_of(truth, truth if size > 2 else np.zeros_like(truth)))
+    images.append(counts_of(np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)))
+    table = miou_by_size(np.concatenate(images), TREE)
+    assert [table[f"quartile_{q}"]["mIoU_0"] for q in (1, 2, 3, 4)] == [0, 1, 1, 1]
+    assert sum(row["images"] for row in table.values()) == 8
+
+
+@settings(max_examples=30, deadline=None)
+@given(arrays(np.uint8, (6, 6), elements=st.sampled_from([0, 1, 2, 3, 4, 5, 6, 255])))
+def test_a_perfect_prediction_scores_one_at_every_level(truth):
+    prediction = np.where(truth == 255, 0, truth)
+    figures = dataset_miou(counts_of(truth, prediction), TREE)
+    has_foreground = np.isin(truth, UPPER + LOWER).any()
+    assert all(np.isnan(v) or v == 1 for v in figures.values())
+    assert np.isnan(figures["mIoU_0"]) != has_foreground
+
+
+def test_oracle_figures_stand_only_below_the_given_level():
+    counts = counts_of(*random_maps(6))
+    oracle = summary(counts, {0: counts, 1: counts}, TREE, resamplings=100, seed=0)["oracle"]
+    assert {level: set(row) for level, row in oracle.items()} == {
+        "level_0": {"mIoU_1", "mIoU_2"},
+        "level_1": {"mIoU_2"},
+    }
+
+
+LEVELS = {0: [UPPER + LOWER], 1: [UPPER, LOWER], 2: [[1], [2], [4], [6], [3], [5]]}
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    truths=arrays(np.uint8, (3, 6, 6), elements=st.sampled_from([*range(7), 255])),
+    predictions=arrays(np.uint8, (3, 6, 6), elements=st.integers(0, 6)),
+)
+def test_the_data_set_protocol_agrees_with_torchmetrics_and_scikit_learn(truths, predictions):
+    """On maps merged to each level, over all pixels of all images that count."""
+    counts = np.concatenate([counts_of(t, p) for t, p in zip(truths, predictions, strict=True)])
+    figures, counted = dataset_miou(counts, TREE), truths != 255
+    for level, groups in LEVELS.items():
+        # 0 is what belongs to no class of the level, the background.
+        merged = np.zeros(256, np.int64)
+        for index, group in enumerate(groups, 1):
+            merged[group] = index
+        truth, prediction = merged[truths[counted]], merged[predictions[counted]]
+        classes = sorted(({*truth.tolist()} | {*prediction.tolist()}) - {0})
+        if not classes:
+            assert np.isnan(figures[f"mIoU_{level}"])
+            continue
+        theirs = jaccard_score(truth, prediction, labels=classes, average="macro")
+        assert figures[f"mIoU_{level}"] == pytest.approx(theirs, abs=1e-6)
+        scores = multiclass_jaccard_index(
+            torch.from_numpy(prediction), torch.from_numpy(truth), len(groups) + 1, average="none"
+        )
+        assert figures[f"mIoU_{level}"] == pytest.approx(float(scores[classes].mean()), abs=1e-6)

@@ -1,0 +1,139 @@
+"""The report: complete, self-contained, and the same bytes for the same results."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+from result_fixtures import write_results
+
+from final_model_stage import report
+from final_model_stage.reporting.curves import MOST_BYTES, embedded
+from final_model_stage.reporting.templates import fill
+from preprocessing_stage.dataset.class_tree import ClassTree
+
+
+class Page(HTMLParser):
+    """Addresses and texts; fails where tags do not close in order."""
+
+    VOID = ("meta", "img", "br", "link", "input")
+
+    def __init__(self, text):
+        super().__init__()
+        self.addresses, self.ids, self.texts, self._open = [], [], [], []
+        self.feed(text)
+        assert not self._open
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in self.VOID:
+            self._open.append(tag)
+        found = dict(attrs)
+        self.addresses += [found[key] for key in ("src", "href") if key in found]
+        self.ids += [found["id"]] if "id" in found else []
+        if tag == "img":
+            assert found["alt"]
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data.strip())
+
+
+@pytest.fixture(scope="module", params=["tree", "deep_tree"])
+def any_tree(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module")
+def made(any_tree, tiny_params, tmp_path_factory):
+    """Params, results and their page."""
+    params = tiny_params(tree=any_tree.to_dict(), **{"data.description": "Cats & <dogs>"})
+    results = write_results(tmp_path_factory.mktemp("run") / "results", any_tree)
+    return params, results, report.report(params, results)
+
+
+def test_every_class_expert_and_level_is_there(made, any_tree):
+    texts = Page(made[2]).texts
+    for node in any_tree.root.walk():
+        assert node.name.replace("_", " ") in texts
+    assert texts.count("mIoU") >= any_tree.depth
+    figures = json.loads((made[1] / "final/metrics.json").read_text())
+    for k in range(any_tree.depth):
+        low, high = figures["interval"][f"mIoU_{k}"].values()
+        assert f"{figures[f'mIoU_{k}']:.3f}" in texts
+        assert f"{low:.3f} to {high:.3f}" in texts
+        assert f"{figures['per_image'][f'mIoU_{k}']:.3f}" in texts
+    assert any("longest_side: 32" in text for text in texts)
+    assert "nan" not in made[2].split("</style>")[1].lower().split()
+
+
+def test_nothing_comes_from_elsewhere(made):
+    page = Page(made[2])
+    anchors = [a for a in page.addresses if a.startswith("#")]
+    pictures = [a for a in page.addresses if a.startswith("data:image/")]
+    assert len(anchors) + len(pictures) == len(page.addresses)
+    assert {a.removeprefix("#") for a in anchors} == set(page.ids)
+    assert not re.search(r"url\(|@import|<script", made[2])
+
+
+def test_words_of_params_are_escaped(made):
+    assert "Cats &amp; &lt;dogs&gt;" in made[2]
+    assert "<dogs>" not in made[2]
+
+
+def test_the_same_results_give_the_same_bytes(made):
+    assert report.report(made[0], made[1]) == made[2]
+    assert not re.search(r"20\d\d-\d\d-\d\d", made[2])
+
+
+def test_a_sheet_that_was_not_drawn_is_left_out(made, tmp_path):
+    params, results, page = made
+    results.joinpath("pictures/worst.png").rename(tmp_path / "worst.png")
+    try:
+        without = report.report(params, results)
+    finally:
+        (tmp_path / "worst.png").rename(results / "pictures/worst.png")
+    assert page.count("<img") - without.count("<img") == 1
+
+
+def test_a_run_without_a_common_network_has_only_its_experts(made, any_tree, tmp_path):
+    params, results, page = made
+    (results / "experts/common").rename(tmp_path / "common")
+    try:
+        without = report.report(params, results)
+    finally:
+        (tmp_path / "common").rename(results / "experts/common")
+    assert page.count("epochs,") == without.count("epochs,") + 1 == len(any_tree.experts) + 1
+
+
+def test_large_sheets_are_scaled_down(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (1500, 2000, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "sheet.png", compress_level=0)
+    assert len(embedded(tmp_path / "sheet.png")) <= MOST_BYTES * 4 / 3 + 30
+
+
+def test_a_single_level_has_no_errors_from_above(tiny_params, tmp_path):
+    tree = ClassTree({"image": {"background": 0, "cat": 1, "dog": 2}})
+    params = tiny_params(tree=tree.to_dict())
+    page = report.report(params, write_results(tmp_path / "results", tree))
+    assert "Errors from above</h2>" not in page
+    Page(page)
+
+
+def test_a_template_that_asks_for_what_is_not_there_fails(tmp_path):
+    (tmp_path / "page.html.j2").write_text("{{ absent }}")
+    with pytest.raises(Exception, match="absent"):
+        fill(tmp_path / "page.html.j2")
+
+
+def test_main_writes_the_page_and_nothing_beside_it(made, tmp_path, monkeypatch, params_file):
+    params, results, _ = made
+    params_file(tmp_path, tree=params["tree"])
+    (tmp_path / "results").symlink_to(results)
+    monkeypatch.chdir(tmp_path)
+    report.main()
+    assert (results / "report.html").read_text().startswith("<!doctype html>")
+    assert not list(results.glob(".*"))

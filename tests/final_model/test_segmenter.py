@@ -1,0 +1,255 @@
+"""The chain: what its decisions guarantee, whatever the experts say."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from segmenter_fixtures import TREES, make_segmenter, random_image, random_labels
+from torch import nn
+
+from final_model_stage import segmenter as segmenter_module
+from final_model_stage.chain.decisions import (
+    NodeLeaves,
+    hard_decision,
+    leaf_probabilities,
+    product_decision,
+    revised,
+)
+from final_model_stage.evaluation.confusion_counts import true_conditionals
+from final_model_stage.segmenter import Segmenter
+
+
+@pytest.mark.parametrize("tree", TREES, ids=["people", "deep"])
+@pytest.mark.parametrize("decide", [hard_decision, product_decision])
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_perfect_experts_give_the_true_label_map(tree, decide, seed):
+    labels = random_labels(tree, seed)
+    perfect = true_conditionals(labels, tree, level=tree.depth)
+    np.testing.assert_array_equal(decide(tree, perfect).numpy(), labels)
+
+
+@pytest.mark.parametrize("tree", TREES, ids=["people", "deep"])
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_child_never_claims_a_pixel_outside_its_parent(tree, seed):
+    generator = torch.Generator().manual_seed(seed)
+    conditionals = {
+        name: torch.rand(len(tree[name].children), 9, 7, generator=generator).softmax(0)
+        for name in tree.experts
+    }
+    labels = hard_decision(tree, conditionals).numpy()
+    region = {tree.root.name: np.ones_like(labels, bool)}
+    for name in tree.experts:
+        claimed = conditionals[name].argmax(0).numpy()
+        for k, child in enumerate(tree[name].children):
+            region[child.name] = region[name] & (claimed == k)
+            np.testing.assert_array_equal(
+                np.isin(labels, tree.ids(child.name)), region[child.name], child.name
+            )
+
+
+@pytest.mark.parametrize("tree", TREES, ids=["people", "deep"])
+def test_experts_are_shown_only_what_their_parent_claimed(tree, monkeypatch):
+    shown = {}
+    ask = Segmenter._ask
+
+    def record(self, name, images, regions, boxes):
+        if regions:  # experts whose region is empty are not asked
+            [shown[name]] = regions
+        return ask(self, name, images, regions, boxes)
+
+    monkeypatch.setattr(Segmenter, "_ask", record)
+    [(_, said)] = make_segmenter(tree).label([random_image()])
+    assert len(shown) >= 3
+    for name, region in shown.items():
+        if (parent := tree.parent(name)) is not None:
+            index = [child.name for child in parent.children].index(name)
+            assert not (region & (said[parent.name].argmax(0) != index)).any()
+            assert not (region & ~shown[parent.name]).any()
+
+
+@pytest.mark.parametrize("tree", TREES, ids=["people", "deep"])
+@pytest.mark.parametrize("mode", ["hard", "product"])
+@pytest.mark.parametrize("shape", [(24, 32), (97, 61), (1, 1), (5, 300)])
+def test_labels_have_the_images_size_and_the_trees_ids(tree, mode, shape):
+    labels = make_segmenter(tree, mode=mode)(random_image(shape=shape))
+    assert labels.dtype == np.uint8
+    assert labels.shape == shape
+    assert set(np.unique(labels)) <= {leaf.id for leaf in tree.leaves}
+
+
+def test_probabilities_of_every_level_add_up():
+    tree = TREES[0]
+    result = make_segmenter(tree).segment(random_image(shape=(50, 70)))
+    assert result.leaf_probabilities.shape == (5, 50, 70)
+    np.testing.assert_allclose(result.leaf_probabilities.sum(0), 1, atol=1e-5)
+    for level in range(tree.depth):
+        below_one = sum(result.probabilities(level).values())
+        np.testing.assert_allclose(below_one + result.leaf_probabilities[0], 1, atol=1e-5)
+    assert result.probabilities(0).keys() == {"body"}
+    assert 0 <= result.uncertainty.min() <= result.uncertainty.max() <= 1
+
+
+def test_leaf_probabilities_are_products_along_the_path():
+    tree = TREES[0]
+    said = {
+        "person": torch.tensor([0.4, 0.6]),
+        "body": torch.tensor([0.9, 0.1]),
+        "upper": torch.tensor([0.7, 0.3]),
+        "lower": torch.tensor([0.2, 0.8]),
+    }
+    found = leaf_probabilities(tree, {k: v.view(-1, 1, 1) for k, v in said.items()}).flatten()
+    names = [leaf.name for leaf in tree.leaves]
+    expected = {
+        "background": 0.4,
+        "hand": 0.6 * 0.9 * 0.7,
+        "foot": 0.6 * 0.1 * 0.2,
+        "head": 0.6 * 0.9 * 0.3,
+        "knee": 0.6 * 0.1 * 0.8,
+    }
+    assert dict(zip(names, found.tolist(), strict=True)) == pytest.approx(expected)
+
+
+def test_product_mode_may_overrule_an_unsure_parent():
+    tree = TREES[0]
+    said = {
+        "person": torch.tensor([0.45, 0.55]),
+        "body": torch.tensor([0.5, 0.5]),
+        "upper": torch.tensor([0.5, 0.5]),
+        "lower": torch.tensor([0.5, 0.5]),
+    }
+    said = {k: v.view(-1, 1, 1) for k, v in said.items()}
+    assert product_decision(tree, said).item() == 0
+    assert hard_decision(tree, said).item() != 0
+
+
+def test_an_answer_is_averaged_with_those_before_it_inside_the_region():
+    names = NodeLeaves.of(TREES[0], "upper")  # the third expert on its path: person, body, upper
+    assert names.rows.tolist() == [1, 3] and names.above == 2  # hand, head
+    belief = torch.tensor([[[0.3, 0.3]], [[0.1, 0.1]]])
+    answer = torch.tensor([[[0.0, 0.0]], [[1.0, 1.0]]])
+    region = torch.tensor([[True, False]])
+    hand, head = revised(belief, answer, region, names).unbind()
+    assert hand.flatten().tolist() == pytest.approx([0.4 * 2 / 3 * 3 / 4, 0.3])
+    assert head.flatten().tolist() == pytest.approx([0.4 * (2 / 3 * 1 / 4 + 1 / 3), 0.1])
+
+
+def test_a_split_is_the_share_of_a_childs_leaves():
+    names = NodeLeaves.of(TREES[0], "body")  # hand, foot, head, knee; upper: hand and head
+    belief = torch.tensor([0.1, 0.2, 0.3, 0.2]).view(4, 1, 1)
+    assert names.split(belief).flatten().tolist() == pytest.approx([0.5, 0.5])
+    assert names.split(0 * belief).flatten().tolist() == [0, 0]
+
+
+class Says(nn.Module):
+    """An expert that gives its leaves these probabilities everywhere."""
+
+    def __init__(self, *probabilities):
+        super().__init__()
+        self.logits = torch.tensor(probabilities).log().view(1, -1, 1, 1)
+
+    def forward(self, image, region):
+        return self.logits.expand(len(image), -1, *image.shape[2:])
+
+
+def test_every_expert_on_the_way_to_a_pixel_has_its_say():
+    chain = make_segmenter()
+    chain.prepared = {
+        "person": Says(0.2, 0.2, 0.2, 0.2, 0.2),  # background, hand, foot, head, knee
+        "body": Says(0.4, 0.1, 0.4, 0.1),
+        "upper": Says(0.9, 0.1),
+        "lower": Says(0.9, 0.1),  # is not asked: all is upper
+    }
+    result = chain.segment(random_image())
+    expected = {
+        "background": 0.2,
+        "hand": 0.8 * 0.65 * (2 * 0.5 + 0.9) / 3,
+        "foot": 0.8 * 0.175,
+        "head": 0.8 * 0.65 * (2 * 0.5 + 0.1) / 3,
+        "knee": 0.8 * 0.175,
+    }
+    names = [leaf.name for leaf in chain.tree.leaves]
+    found = result.leaf_probabilities[:, 7, 9].tolist()
+    assert dict(zip(names, found, strict=True)) == pytest.approx(expected)
+
+
+def test_experts_with_an_empty_region_are_not_asked():
+    chain = make_segmenter()
+
+    class Broken(nn.Module):
+        def forward(self, image, region):
+            raise AssertionError("asked for nothing")
+
+    chain.prepared = dict.fromkeys(chain.prepared, Broken())
+    chain.prepared["person"] = Says(0.96, *[0.01] * 4)
+    assert not chain(random_image()).any()
+
+
+def test_images_of_a_batch_do_not_influence_each_other():
+    chain = make_segmenter()
+    images = [
+        random_image(seed, shape) for seed, shape in enumerate([(24, 32), (30, 20), (64, 64)])
+    ]
+    together = [labels for labels, _ in chain.label(images)]
+    for image, labels in zip(images, together, strict=True):
+        np.testing.assert_array_equal(chain(image), labels)
+
+
+def test_what_the_root_said_before_need_not_be_asked_again():
+    chain = make_segmenter(second_look=True, mirror=True)
+    images = [random_image(seed, shape) for seed, shape in enumerate([(24, 32), (32, 32)])]
+    truths = [{"body": torch.rand(2, *image.shape[:2])} for image in images]
+    root = chain.ask_root(images)
+    chain.prepared["person"] = nn.Identity()  # cannot be asked
+    for known in (None, truths):
+        again = chain.label(images, known, root)
+        for (labels, said), (expected, split) in zip(
+            again, make_segmenter(second_look=True, mirror=True).label(images, known), strict=True
+        ):
+            np.testing.assert_array_equal(labels, expected)
+            assert all(torch.equal(said[name], split[name]) for name in split)
+
+
+def test_true_parents_are_reduced_around_the_pixels_centres():
+    chain = make_segmenter()
+    side = 4 * chain.settings.longest_side
+    truth = torch.zeros(2, side, side)
+    truth[0, :, 2::4] = truth[1, :, 0::4] = truth[1, :, 1::4] = truth[1, :, 3::4] = 1
+    [(_, said)] = chain.label([random_image(0, (side, side))], [{"body": truth}])
+    assert said["body"][0].all() and not said["body"][1].any()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((9, 9, 3), np.float32),
+        np.zeros((9, 9), np.uint8),
+        np.zeros((9, 9, 4), np.uint8),
+        np.zeros((0, 9, 3), np.uint8),
+    ],
+)
+def test_what_is_no_rgb_image_of_bytes_is_refused(image):
+    shape = str(image.shape).replace("(", r"\(").replace(")", r"\)")
+    with pytest.raises(ValueError, match=f"image is {image.dtype} {shape}, needs RGB, uint8"):
+        make_segmenter()(image)
+
+
+def test_stochastic_passes_differ_from_one_pass_and_repeat_themselves():
+    image = random_image()
+    one, many = make_segmenter(), make_segmenter(passes=4)
+    state = torch.random.get_rng_state()
+    first, second = many.segment(image), many.segment(image)
+    assert torch.equal(torch.random.get_rng_state(), state), "the caller's random state is kept"
+    np.testing.assert_array_equal(first.leaf_probabilities, second.leaf_probabilities)
+    assert not np.allclose(one.segment(image).leaf_probabilities, first.leaf_probabilities)
+
+
+def test_large_batches_are_split(monkeypatch):
+    monkeypatch.setattr(segmenter_module, "BATCH", 2)
+    chain = make_segmenter()
+    images = [random_image(seed) for seed in range(5)]
+    alone = [chain(image) for image in images]
+    for labels, (found, _) in zip(alone, chain.label(images), strict=True):
+        np.testing.assert_array_equal(found, labels)

@@ -1,0 +1,257 @@
+"""The two programs that write pictures, on a tiny segmenter."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drawings import SECTION, TREE, bands, photograph
+from matplotlib.figure import Figure
+from PIL import Image
+
+from deploy.predict.sources import find_segmenter
+from final_model_stage import evaluate_segmenter, render, valid_segmentation
+from final_model_stage.chain.settings import ExpertSettings, Settings
+from final_model_stage.reporting.figures import Row, panel_figure
+from final_model_stage.segmenter import Segmenter
+from preprocessing_stage.dataset.class_tree import ClassTree
+from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_image, write_labels
+from preprocessing_stage.drawing.palette import palette
+from train_stage.model import Expert
+from train_stage.params import ModelParams
+
+PARAMS = f"""
+tree: {SECTION}
+data: {{folder: data, longest_side: 48, near_gray_chroma: 12, description: drawings, licence: none}}
+render_people: {{seed: 0, train: 2, val: 1, size: 32}}
+final:
+  mode: hard
+  second_look: false
+  mirror: false
+  passes: 1
+  precision: 32-true
+  seed: 3
+  bootstrap: 100
+  examples: 3
+"""
+
+
+@pytest.fixture
+def segmenter() -> Segmenter:
+    torch.manual_seed(0)
+    model = ModelParams(
+        encoder="unet",
+        base_channels=4,
+        max_channels=16,
+        depth=2,
+        stem_stride=2,
+        initial_pool=1,
+        norm="layer",
+        dropout=0,
+    )
+    settings = ExpertSettings(input_size=32, box_margin=0.1, model=model)
+    return Segmenter(
+        Settings(
+            tree=SECTION,
+            longest_side=48,
+            mode="hard",
+            passes=1,
+            second_look=False,
+            mirror=False,
+            seed=0,
+            experts={name: settings for name in TREE.experts},
+        ),
+        {name: Expert(model, len(TREE.leaves_of(name))) for name in TREE.experts},
+        precision="32-true",
+        device="cpu",
+    )
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter) -> Path:
+    """A folder to work in, with params.yaml, five validation images and models/segmenter."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(PARAMS)
+    segmenter.save("models/segmenter")
+    for name in ("JPEGImages", "gt_masks"):
+        Path("data", name).mkdir(parents=True)
+    ids = [f"val_{i}" for i in range(5)]
+    for i, sample in enumerate([*ids, "train_0"]):
+        Image.fromarray(photograph(i)).save(f"data/JPEGImages/{sample}.png")
+        write_labels(Path(f"data/gt_masks/{sample}.png"), bands(), palette(TREE))
+    Path("data/train_id.txt").write_text("train_0\n")
+    Path("data/val_id.txt").write_text("\n".join(ids))
+    Path("data/classes.txt").write_text("".join(f"{n.id}: {n.name}\n" for n in TREE.leaves))
+    return tmp_path
+
+
+def test_render_draws_what_evaluation_wrote(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["models/segmenter", "data", "--split", "val", "--out", "results/final"]
+    monkeypatch.setattr(sys, "argv", ["evaluate_segmenter", *arguments])
+    evaluate_segmenter.main()
+    sheets: list[tuple[str, list[str]]] = []
+
+    def noted(rows: list[Row], tree: ClassTree, title: str) -> Figure:
+        sheets.append((title, [row.id for row in rows]))
+        assert all(row.note.startswith("mIoU₂") for row in rows)
+        return panel_figure(rows, tree, title)
+
+    monkeypatch.setattr(render, "panel_figure", noted)
+    written = []
+    for _ in range(2):
+        render.main()
+        written.append({path.name: path.read_bytes() for path in render.OUT.iterdir()})
+    assert written[0] == written[1]  # DVC sees no change where there is none
+    names = ("best", "class_iou", "confusion", "examples", "worst")
+    assert sorted(written[0]) == [f"{name}.png" for name in names]
+
+    with Path("results/final/images.csv").open(newline="") as file:
+        iou = {line["id"]: float(line["mIoU_2"]) for line in csv.DictReader(file)}
+    (_, examples), (_, best), (_, worst) = sheets[:3]
+    assert len(set(examples)) == 3 and set(examples) <= set(iou)
+    assert [iou[i] for i in best] == sorted(iou.values(), reverse=True)[:4]
+    assert [iou[i] for i in worst] == sorted(iou.values())[:4]
+
+
+# --- valid_segmentation ----------------------------------------------------------------------
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> dict[str, Row]:
+    """The rows that the program put on its sheet."""
+    seen: list[list[Row]] = []
+
+    def noted(rows: list[Row], tree: ClassTree) -> Figure:
+        seen.append(list(rows))
+        return Figure((1, 1))
+
+    monkeypatch.setattr(valid_segmentation, "panel_figure", noted)
+    valid_segmentation.main(arguments)
+    *single, sheet = seen
+    assert [[row.id] for row in sheet] == [[row.id for row in rows] for rows in single]
+    return {row.id: row for row in sheet}
+
+
+def test_ids_and_files_are_segmented(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter
+) -> None:
+    Image.fromarray(photograph(9, (50, 70))).save("mine.png")
+    rows = run(monkeypatch, "val_3", "mine.png")
+    assert list(rows) == ["val_3", "mine"]
+    np.testing.assert_array_equal(rows["val_3"].image, photograph(3))
+    np.testing.assert_array_equal(rows["val_3"].truth, bands())
+    assert rows["mine"].truth is None
+    for shown in rows.values():
+        np.testing.assert_array_equal(shown.prediction, segmenter(shown.image))
+
+
+def test_pictures_are_written_and_their_paths_printed(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    valid_segmentation.main(["val_0", "val_1", "--out", "here"])
+    names = ["val_0.png", "val_1.png", "sheet.png"]
+    assert capsys.readouterr().out.split() == [str(Path("here", name)) for name in names]
+    one, sheet = read_image("here/val_0.png"), read_image("here/sheet.png")
+    assert sheet.shape[1] == one.shape[1] and sheet.shape[0] > 1.3 * one.shape[0]
+
+
+def test_without_arguments_validation_images_are_drawn(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert set(run(monkeypatch)) == {f"val_{i}" for i in range(5)}  # there are only five
+    assert len(run(monkeypatch, "val_0", "--random", "5")) == 5  # named and drawn: shown once
+
+    def draw(seed: int) -> list[str]:
+        return list(valid_segmentation.find_sources([], DatasetFolder("data"), drawn=2, seed=seed))
+
+    assert draw(0) == draw(0) == list(run(monkeypatch, "--random", "2"))
+    assert list(run(monkeypatch, "--random", "2", "--seed", "7")) == draw(7) != draw(0)
+
+
+def test_all_unknown_words_are_named_at_once(workplace: Path) -> None:
+    Image.fromarray(photograph()).save("mine.png")
+    with pytest.raises(SystemExit) as stop:
+        valid_segmentation.main(["val_0", "nobody", "mine.png", "photos/gone.jpg", "train_0"])
+    message = str(stop.value)
+    assert message.startswith("nobody, photos/gone.jpg, train_0: ")
+    assert "5 ids" in message and "val_id.txt" in message
+    assert not valid_segmentation.OUT.exists()
+
+
+def test_no_picture_overwrites_another(workplace: Path) -> None:
+    for name in ("a/same.png", "b/same.png", "a/sheet.png", "a/val_0.png"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Image.fromarray(photograph()).save(name)
+    wanted = ["a/same.png", "b/same.png", "a/same.png", "a/sheet.png", "a/val_0.png", "val_0"]
+    sources = valid_segmentation.find_sources(wanted, DatasetFolder("data"), drawn=0, seed=0)
+    assert sources == {
+        "val_0": None,
+        "same": Path("a/same.png"),
+        "same_2": Path("b/same.png"),
+        "sheet_2": Path("a/sheet.png"),
+        "val_0_2": Path("a/val_0.png"),
+    }
+
+
+def test_an_image_without_label_map_is_shown_without_truth(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("data/gt_masks/val_2.png").unlink()
+    assert run(monkeypatch, "val_2")["val_2"].truth is None
+
+
+def test_files_need_no_data_set(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(photograph()).save("mine.png")
+    assert list(run(monkeypatch, "mine.png", "--data", "nowhere")) == ["mine"]
+    with pytest.raises(SystemExit, match=r"nowhere/val_id\.txt: no such file"):
+        valid_segmentation.main(["val_0", "--data", "nowhere"])
+
+
+def test_broken_files_stop_with_their_names(workplace: Path) -> None:
+    Path("broken.jpg").write_text("no picture")
+    with pytest.raises(SystemExit, match=r"broken\.jpg"):
+        valid_segmentation.main(["broken.jpg"])
+    Image.fromarray(photograph()).save("whole.jpg")
+    Path("broken.jpg").write_bytes(Path("whole.jpg").read_bytes()[:-40])
+    with pytest.raises(SystemExit, match=r"^broken\.jpg: .*; give another file"):
+        valid_segmentation.main(["whole.jpg", "broken.jpg"])
+    Path("data/JPEGImages/val_1.png").unlink()
+    with pytest.raises(SystemExit, match="val_1: no such image"):
+        valid_segmentation.main(["val_1"])
+    write_labels(Path("data/gt_masks/val_0.png"), bands((12, 12)), palette(TREE))
+    with pytest.raises(SystemExit, match="make their sizes equal"):
+        valid_segmentation.main(["val_0"])
+
+
+def test_evaluation_names_a_damaged_sample(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("data/gt_masks/val_1.png").write_bytes(b"")
+    words = ["models/segmenter", "data", "--out", "results"]
+    monkeypatch.setattr(sys, "argv", ["evaluate_segmenter", *words])
+    with pytest.raises(SystemExit, match=r"gt_masks/val_1\.png: .*replace the file"):
+        evaluate_segmenter.main()
+
+
+def test_the_shipped_segmenter_comes_first(workplace: Path) -> None:
+    assert find_segmenter() == Path("models/segmenter")
+    Path("pretrained").mkdir()
+    Path("models/segmenter").rename("pretrained/default")
+    assert find_segmenter() == Path("pretrained/default")
+    valid_segmentation.main(["val_0", "--random", "1"])
+    Path("pretrained/default").rename("elsewhere")
+    with pytest.raises(SystemExit, match=r"run \./pipeline\.sh"):
+        valid_segmentation.main(["val_0"])
+    valid_segmentation.main(["val_0", "--segmenter", "elsewhere"])
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "101", "many"])
+def test_absurd_numbers_are_refused(number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        valid_segmentation.main(["--random", number])
+    assert "from 1 to 100" in capsys.readouterr().err

@@ -1,0 +1,225 @@
+"""The params: what is valid, how overrides merge, how the file is read and checked."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from params_cases import ROOT, problems
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+
+from final_model_stage.params import load_params as load_final
+from final_model_stage.pipeline import check_params
+from final_model_stage.pipeline.check_params import check_all
+from preprocessing_stage.dataset.check_dataset import DatasetError
+from preprocessing_stage.params import ParamsError, read_yaml
+from preprocessing_stage.params import load_params as load_preprocessing
+from train_stage.params import load_params as load_train
+from train_stage.params import merge
+
+# --- valid files -------------------------------------------------------------------------------
+
+
+def test_params_yaml_is_valid():
+    check_all(ROOT / "params.yaml")
+
+
+@pytest.fixture(scope="module")
+def data(make_dataset, tmp_path_factory) -> Path:
+    return make_dataset(tmp_path_factory.mktemp("params") / "data").path
+
+
+@pytest.mark.parametrize(
+    "profile", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_profile_is_valid_in_its_workspace(profile, data, tmp_path, monkeypatch):
+    sections = read_yaml(profile)
+    sections["data"]["folder"] = str(data)
+    workspace, models = tmp_path / "runs" / profile.stem, tmp_path / "models"
+    for folder in (workspace, models):
+        folder.mkdir(parents=True)
+    (models / "common.safetensors").touch()  # that of the default run
+    monkeypatch.chdir(workspace)
+    YAML().dump(sections, Path("params.yaml"))
+    check_all(Path("params.yaml"))
+
+
+def test_experts_to_start_from_that_are_missing_are_all_named(tiny_params, tmp_path):
+    found = problems(tiny_params(**{"train.start_from": str(tmp_path)}))
+    assert found == [
+        f"{key}.start_from: there is no {tmp_path / key.split('.')[-1]}.safetensors"
+        for key in ["common", *(f"experts.{name}" for name in tiny_params()["experts"])]
+    ]
+
+
+def test_the_common_start_is_made_by_the_pipeline_and_starts_from_something_else(tiny_params):
+    changes = {"train.start_from": "common", "common": {"start_from": None}}
+    assert problems(tiny_params(**changes)) == []
+    assert problems(tiny_params(**{"train.start_from": "common"})) == [
+        "common.start_from: common cannot start from itself, set it to null"
+    ]
+
+
+def test_a_tiny_file_and_one_of_another_tree_are_valid(tiny_params, deep_tree):
+    assert problems(tiny_params()) == []
+    assert problems(tiny_params(tree=deep_tree.to_dict())) == []
+
+
+def test_each_stage_reads_its_sections(params_file, tmp_path, tree):
+    path = params_file(tmp_path, **{"train.seed": 7, "final.passes": 3})
+    assert load_preprocessing(path).class_tree.root == tree.root
+    assert load_train(path).experts["body"].seed == 7
+    assert load_final(path).passes == 3
+
+
+def test_params_never_change(params_file, tmp_path):
+    params = load_train(params_file(tmp_path))
+    with pytest.raises(ValidationError, match="frozen"):
+        params.experts["body"].epochs = 2
+
+
+# --- overrides ---------------------------------------------------------------------------------
+
+
+def test_overrides_merge_key_by_key_at_any_depth(params_file, tmp_path):
+    changes = {"experts.body": {"epochs": 9, "model": {"dropout": 0.5}}, "experts.person": None}
+    experts = load_train(params_file(tmp_path, **changes)).experts
+    person, body = experts["person"], experts["body"]
+    assert (person.epochs, person.model.dropout) == (1, 0.1)
+    assert (body.epochs, body.model.dropout) == (9, 0.5)
+    assert body.model_copy(update={"epochs": 1, "model": person.model}) == person
+    assert body.model.model_copy(update={"dropout": 0.1}) == person.model
+
+
+def test_merge_leaves_both_as_they_were():
+    shared, overrides = {"a": {"b": 1, "c": {"d": 2}}}, {"a": {"c": {"d": 3}}, "e": 4}
+    before = copy.deepcopy((shared, overrides))
+    assert merge(shared, overrides) == {"a": {"b": 1, "c": {"d": 3}}, "e": 4}
+    assert (shared, overrides) == before
+
+
+def test_a_bad_shared_value_is_named_once_and_does_not_hide_a_bad_override(tiny_params):
+    assert problems(tiny_params(**{"train.epochs": -1, "experts.body.epochs": -2})) == [
+        "train.epochs: Input should be greater than 0, got -1",
+        "experts.body.epochs: Input should be greater than 0, got -2",
+    ]
+
+
+@pytest.mark.parametrize("value", [0, False, "", [], "fast"])
+def test_overrides_are_keys_and_values_or_null(value, tiny_params):
+    assert problems(tiny_params(**{"experts.body": value})) == [
+        f"experts.body: needs keys and values, got {value!r}"
+    ]
+    assert problems(tiny_params(**{"experts.body": None})) == []
+
+
+def test_experts_named_by_numbers_are_refused_even_where_the_tree_is_broken(tiny_params):
+    sections = tiny_params(tree={"person": {"background": 0, "body": 1}})
+    sections |= {"tree": None, "experts": {1: {}}}
+    tree, experts = problems(sections)
+    assert tree.startswith("tree: needs exactly one root")
+    assert experts.startswith("experts.1") and experts.endswith("got 1")
+
+
+# --- YAML --------------------------------------------------------------------------------------
+
+
+def rewrite(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize("number", ["1e-3", "1E-3", "0.001", "'1e-3'"])
+def test_numbers_are_read_as_dvc_reads_and_writes_them(number, params_file, tmp_path):
+    path = params_file(tmp_path, **{"train.learning_rate": 77})
+    rewrite(path, "learning_rate: 77\n", f"learning_rate: {number}\n")
+    assert load_train(path).experts["person"].learning_rate == 0.001
+
+
+def test_a_key_that_stands_twice_is_refused(params_file, tmp_path):
+    path = params_file(tmp_path)
+    rewrite(path, "  epochs: 1\n", "  epochs: 1\n  epochs: 13\n")
+    with pytest.raises(ParamsError, match='duplicate key "epochs" with value "13"'):
+        check_all(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (b"", "needs sections at its top level"),
+        (b"- tree\n- data\n", "needs sections at its top level"),
+        (b"tree: [1", "expected ',' or ']'"),
+        (b"data: {folder: caf\xe9}", "can't decode byte"),
+        (b"data: {folder: 2024-13-45}", "month must be in 1..12"),
+        (b"data: !!python/object:os.system {}", "could not determine a constructor"),
+    ],
+)
+def test_what_is_no_params_file_is_refused(text, problem, tmp_path):
+    (tmp_path / "params.yaml").write_bytes(text)
+    with pytest.raises(ParamsError, match=r"params\.yaml: 1 problem") as error:
+        check_all(tmp_path / "params.yaml")
+    assert problem in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ParamsError, match=r"No such file or directory: .*none\.yaml"):
+        check_all(tmp_path / "none.yaml")
+
+
+# --- the entry point ---------------------------------------------------------------------------
+
+
+def run_main(monkeypatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["check_params", *arguments])
+    check_params.main()
+
+
+def test_main_names_the_file_that_is_valid(params_file, tmp_path, monkeypatch, capsys):
+    path = params_file(tmp_path)
+    run_main(monkeypatch, str(path))
+    assert capsys.readouterr().out == f"{path}: params are valid\n"
+
+
+def test_main_prints_every_problem_and_fails(params_file, tmp_path):
+    path = params_file(tmp_path, **{"train.epochs": 0, "final.passes": "few"})
+    command = [sys.executable, "-m", "final_model_stage.pipeline.check_params", str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        f"{path}: 2 problems",
+        "  train.epochs: Input should be greater than 0, got 0",
+        "  final.passes: Input should be a valid integer, unable to parse string as an integer "
+        "(at least 1, at most 1000), got 'few'",
+    ]
+
+
+def test_main_looks_at_the_lists_of_the_data_set(params_file, make_dataset, tmp_path, monkeypatch):
+    folder = make_dataset(tmp_path / "data")
+    path = params_file(tmp_path, **{"data.folder": str(folder.path)})
+    run_main(monkeypatch, str(path))
+    (folder.path / "JPEGImages" / "val_000.jpg").unlink()
+    with pytest.raises(SystemExit, match="1 problem\n  JPEGImages/val_000: no file"):
+        run_main(monkeypatch, str(path))
+
+
+@pytest.mark.parametrize("folder", ["none", "x" * 300])
+def test_main_fails_with_one_line_if_there_is_no_data_set(
+    folder, params_file, tmp_path, monkeypatch
+):
+    path = params_file(tmp_path, **{"data.folder": folder})
+    with pytest.raises(SystemExit, match=folder):
+        run_main(monkeypatch, str(path))
+
+
+def test_rendered_people_need_not_be_there_yet(params_file, tmp_path, monkeypatch):
+    path = params_file(tmp_path, **{"data.folder": "data/rendered_people"})
+    monkeypatch.chdir(tmp_path)
+    check_all(path)
+    with pytest.raises(DatasetError, match="no such folder; set data"):
+        check_all(params_file(tmp_path, **{"data.folder": "data/people"}))
