@@ -3,7 +3,7 @@
     python -m benchmarks.accuracy_per_minute --out DIR [--minutes M]
 
 Trains the networks of params.yaml completely with a quarter, a half and all of their epochs (or as
-many as M minutes take), and the peer for as many minutes each time. The common network, which all
+many as M minutes take), and the peer for as many minutes each time. The shared network, which all
 experts start from, counts by itself too. Validation on whole images is not in the minutes. Writes
 DIR/accuracy_per_minute.json and .svg. Takes four times the longest training, or less.
 """
@@ -53,10 +53,10 @@ from preprocessing_stage.dataset.dataset_folder import RENDERED_PEOPLE, DatasetF
 from preprocessing_stage.drawing.palette import palette
 from preprocessing_stage.params import load_params as load_preprocessing_params
 from preprocessing_stage.render_people import render_people
-from train_stage import train_shared as train_common
+from train_stage import train_shared as train_shared
 from train_stage.confusion import confusion_matrix
 from train_stage.encoder_weights import load_encoder_weights
-from train_stage.init_from import COMMON_FILE
+from train_stage.init_from import SHARED_FILE
 from train_stage.model import MEAN, STD
 from train_stage.params import ExpertParams, load_params
 from train_stage.train_expert import MODELS, run
@@ -70,7 +70,7 @@ LOOKS = 8
 @dataclass(frozen=True)
 class Point:
     network: str
-    """chain, common or peer."""
+    """chain, shared or peer."""
     minutes: float
     miou: float
     """Data set protocol, deepest level, validation split at the images' own size."""
@@ -79,23 +79,23 @@ class Point:
 
 
 def train_chain(workspace: Path, data: DatasetFolder, params: Path, share: float) -> list[Point]:
-    """Common network and chain after complete trainings with a share of the epochs."""
+    """Shared network and chain after complete trainings with a share of the epochs."""
     make_workspace(workspace, data, params, shorter(params, share))
     shutil.rmtree(workspace / ".checkpoints", ignore_errors=True)
     tree = load_preprocessing_params(params).class_tree
     with chdir(workspace):
         train = load_params()
         start = time.perf_counter()
-        train_common.main()
-        common = time.perf_counter() - start
+        train_shared.main()
+        shared = time.perf_counter() - start
         for name in tree.experts:
             weights = MODELS / f"{name}.safetensors"
             run(name, name, tree, train.experts[name], train.machine, weights)
         whole = time.perf_counter() - start
         build_segmenter.main()
-        flat, chain = flat_segmenter(COMMON_FILE), Segmenter.load(build_segmenter.OUT)
+        flat, chain = flat_segmenter(SHARED_FILE), Segmenter.load(build_segmenter.OUT)
         return [
-            Point("common", common / 60, deepest(evaluate(flat, data, "val").counts, tree), True),
+            Point("shared", shared / 60, deepest(evaluate(flat, data, "val").counts, tree), True),
             Point("chain", whole / 60, deepest(evaluate(chain, data, "val").counts, tree), True),
         ]
 
@@ -117,7 +117,7 @@ def shorter(params: Path, share: float) -> dict[str, Any]:
         return changes
 
     experts = {name: epochs(own) for name, own in train.experts.items()}
-    return {"common": epochs(train.common), "experts": experts}
+    return {"shared": epochs(train.shared), "experts": experts}
 
 
 def train_peer(
@@ -125,20 +125,20 @@ def train_peer(
 ) -> tuple[list[Point], int]:
     """A Unet after `looks` equal parts of its minutes, and its number of parameters.
 
-    Encoder weights, input, batch and peak learning rate are those of the common network; fp32.
+    Encoder weights, input, batch and peak learning rate are those of the shared network; fp32.
     """
-    tree, common = load_preprocessing_params(params).class_tree, load_params(params).common
-    torch.manual_seed(common.seed)
+    tree, shared = load_preprocessing_params(params).class_tree, load_params(params).shared
+    torch.manual_seed(shared.seed)
     network = unet(f"tu-{ENCODER}", len(tree.leaves), AS_THE_CHAIN)
-    if common.encoder_weights:
+    if shared.encoder_weights:
         encoder: Any = network.encoder
-        load_encoder_weights(encoder.model, ENCODER, common.encoder_weights)
+        load_encoder_weights(encoder.model, ENCODER, shared.encoder_weights)
     optimizer = torch.optim.AdamW(
-        network.parameters(), common.learning_rate, weight_decay=common.weight_decay
+        network.parameters(), shared.learning_rate, weight_decay=shared.weight_decay
     )
     ids = data.ids("train")
-    samples = Photographs(data, ids, tree.leaf_of_id(tree.root.name), common.input_size)
-    batches = endless(loader(samples, min(common.batch_size, len(ids))))
+    samples = Photographs(data, ids, tree.leaf_of_id(tree.root.name), shared.input_size)
+    batches = endless(loader(samples, min(shared.batch_size, len(ids))))
     due = [minutes * (look + 1) / looks for look in range(looks)]
     points: list[Point] = []
     network.train()
@@ -147,11 +147,11 @@ def train_peer(
         trained = (time.perf_counter() - start) / 60
         if trained < due[len(points)]:
             for group in optimizer.param_groups:
-                group["lr"] = common.learning_rate * one_cycle(trained / minutes)
+                group["lr"] = shared.learning_rate * one_cycle(trained / minutes)
             step(network, optimizer, *next(batches))
             continue
         before = time.perf_counter()
-        counts = evaluate_peer(network, data, tree, common.input_size)
+        counts = evaluate_peer(network, data, tree, shared.input_size)
         points.append(Point("peer", trained, deepest(counts, tree), len(points) + 1 == looks))
         start += time.perf_counter() - before
     return points, parameters(network)
@@ -221,7 +221,7 @@ def plot(points: list[Point], path: Path) -> None:
     figure, axis = plt.subplots(figsize=(6, 3.8))
     names = {
         "chain": "chain of four experts",
-        "common": "its common network alone",
+        "shared": "its shared network alone",
         "peer": "smp Unet as large as the chain",
     }
     for colour, (network, name) in enumerate(names.items()):

@@ -32,10 +32,10 @@ from train_stage.params import load_params as load_train_params
 def flat_segmenter(weights: Path, params: Path = PARAMS_FILE) -> Segmenter:
     """The network of `weights` as a chain of one expert. Raises OSError, RuntimeError."""
     preprocessing, final = load_preprocessing_params(params), load_params(params)
-    common, tree = load_train_params(params).common, preprocessing.class_tree.flat()
-    network = Expert(common.model, len(tree.leaves))
+    shared, tree = load_train_params(params).shared, preprocessing.class_tree.flat()
+    network = Expert(shared.model, len(tree.leaves))
     network.load_state_dict(load_file(weights))
-    experts = {tree.root.name: common}
+    experts = {tree.root.name: shared}
     settings = make_settings(tree, preprocessing.data.longest_side, final, experts)
     return Segmenter(settings, {tree.root.name: network}, final.precision)
 

@@ -27,14 +27,14 @@ from preprocessing_stage.dataset.atomic_write import refused_in_words, replacing
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.drawing.palette import class_colours
 from preprocessing_stage.params import PARAMS_FILE, read_yaml
-from train_stage.params import COMMON
+from train_stage.params import SHARED
 
 RESULTS = Path("results")
 OUT = RESULTS / "report.html"
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "lightning-fabric", "dvc")
-SECTIONS = ("data", "render_people", "train", "common", "experts", "final")
+SECTIONS = ("data", "render_people", "train", "shared", "experts", "final")
 """Of params.yaml, beside the tree, which the page draws."""
 
 SHEETS = (
@@ -82,15 +82,15 @@ class Training:
 
 
 def read_trainings(tree: ClassTree, folder: Path) -> list[Training]:
-    """Of the common network, where there is one, and of all experts.
+    """Of the shared network, where there is one, and of all experts.
 
     folder: has one for each, with metrics.json and history.csv.
     """
-    splits = {COMMON: tree.flat().root} | {name: tree[name] for name in tree.experts}
+    splits = {SHARED: tree.flat().root} | {name: tree[name] for name in tree.experts}
     colours = class_colours(tree)
     trainings = []
     for name, node in splits.items():
-        if name == COMMON and not (folder / name).exists():
+        if name == SHARED and not (folder / name).exists():
             continue
         history = read_table(folder / name / "history.csv")
         classes = [child.name for child in node.children]

@@ -27,7 +27,7 @@ TINY = {
     "render_people": {"seed": 0, "train": 4, "val": 2, "size": 32},
     "train.input_size": 32,
     "train.encoder_weights": None,
-    "train.start_from": None,
+    "train.init_from": None,
     "train.model": {
         **{"encoder": "unet", "base_channels": 8, "max_channels": 16, "depth": 2},
         **{"stem_stride": 2, "initial_pool": 1, "norm": "layer", "dropout": 0.1},
@@ -128,7 +128,7 @@ def tiny_params(repo_params, tree) -> Callable[..., dict[str, Any]]:
         experts = tree.experts
         if not tree_problems(changes.get("tree")):
             experts = ClassTree(changes["tree"]).experts
-        sections["common"] = {}
+        sections["shared"] = {}
         sections["experts"] = {name: {} for name in experts}
         for key, value in (TINY | changes).items():
             *above, last = key.split(".")

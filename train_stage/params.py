@@ -1,7 +1,7 @@
-"""Schema of the sections `train`, `common`, `experts` and `machine` of `params.yaml`.
+"""Schema of the sections `train`, `shared`, `experts` and `machine` of `params.yaml`.
 
-`train` holds for every network; `common` and `experts.<name>` override single keys of it for the
-common start and for one expert.
+`train` holds for every network; `shared` and `experts.<name>` override single keys of it for the
+shared start and for one expert.
 `machine` says where to run, so no stage depends on it. In more processes sums are rounded
 otherwise, and `norm: batch` has the statistics of each one's share of a batch.
 """
@@ -23,8 +23,8 @@ from preprocessing_stage.params import (
     validate,
 )
 
-COMMON = "common"
-"""What `start_from` calls the network that `train_stage.train_shared` trains."""
+SHARED = "shared"
+"""What `init_from` calls the network that `train_stage.train_shared` trains."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Source = Annotated[str, Field(min_length=1)]
@@ -126,8 +126,8 @@ class ExpertParams(Section):
     encoder_weights: Source | None
     """Start of a timm encoder: package (from a Python package), hub (timm downloads them), or a
     file with a state dict of the timm model; null starts at random."""
-    start_from: Source | None
-    """Trained network to start from: `common`, a .safetensors file, or a folder with one of the
+    init_from: Source | None
+    """Trained network to start from: `shared`, a .safetensors file, or a folder with one of the
     expert's name. Networks have to be alike but for the number of classes."""
     loss: LossParams
     augmentation: AugmentationParams
@@ -175,9 +175,9 @@ class ExpertParams(Section):
                 f"encoder_weights {self.encoder_weights!r} needs a timm encoder, set it to null "
                 "for unet"
             )
-        if self.encoder_weights is not None and self.start_from is not None:
+        if self.encoder_weights is not None and self.init_from is not None:
             raise ValueError(
-                f"start_from {self.start_from!r} would overwrite encoder_weights "
+                f"init_from {self.init_from!r} would overwrite encoder_weights "
                 f"{self.encoder_weights!r}, set one of them to null"
             )
         return self
@@ -191,13 +191,13 @@ class MachineParams(Section):
 
 
 def section_of(name: str) -> str:
-    """Where in the params a network's own keys stand: `common`, or `experts.<name>`."""
-    return name if name == COMMON else f"experts.{name}"
+    """Where in the params a network's own keys stand: `shared`, or `experts.<name>`."""
+    return name if name == SHARED else f"experts.{name}"
 
 
 class TrainParams(Section):
-    common: ExpertParams
-    """Of the network that all experts with `start_from: common` start from."""
+    shared: ExpertParams
+    """Of the network that all experts with `init_from: shared` start from."""
     experts: dict[str, ExpertParams]
     machine: MachineParams
 
@@ -214,23 +214,25 @@ def train_problems(sections: Mapping[str, Any]) -> tuple[TrainParams | None, lis
     """The params of this stage out of all sections, or None and all problems."""
     problems = [
         f"{key}: is missing"
-        for key in ("train", "common", "experts", "machine")
+        for key in ("train", "shared", "experts", "machine")
         if key not in sections
     ]
     problems += [
         f"{key}: needs keys and values, got {sections[key]!r}"
-        for key in ("train", "common", "experts")
+        for key in ("train", "shared", "experts")
         if not isinstance(sections.get(key, {}), Mapping)
     ]
     machine = None
     if "machine" in sections:
         machine, found = validate(MachineParams, sections["machine"], "machine")
         problems += found
-    shared, own = sections.get("train"), sections.get("experts")
-    common = sections.get("common")
-    if not all(isinstance(section, Mapping) for section in (shared, common, own)):
+    defaults, own = sections.get("train"), sections.get("experts")
+    shared = sections.get("shared")
+    if not all(isinstance(section, Mapping) for section in (defaults, shared, own)):
         return None, problems
-    assert isinstance(shared, Mapping) and isinstance(common, Mapping) and isinstance(own, Mapping)
+    assert (
+        isinstance(defaults, Mapping) and isinstance(shared, Mapping) and isinstance(own, Mapping)
+    )
     if not tree_problems(sections.get("tree")):
         wanted = ClassTree(sections["tree"]).experts
         problems += [
@@ -241,41 +243,41 @@ def train_problems(sections: Mapping[str, Any]) -> tuple[TrainParams | None, lis
             for name in own
             if name not in wanted
         ]
-    _, shared_problems = validate(ExpertParams, shared, "train")
-    problems += shared_problems
-    inherited = {p.removeprefix("train") for p in shared_problems}
+    _, default_problems = validate(ExpertParams, defaults, "train")
+    problems += default_problems
+    inherited = {p.removeprefix("train") for p in default_problems}
 
     def merged(section: str, overrides: Mapping[str, Any]) -> ExpertParams | None:
-        params, found = validate(ExpertParams, merge(shared, overrides), section)
+        params, found = validate(ExpertParams, merge(defaults, overrides), section)
         problems.extend(p for p in found if p.removeprefix(section) not in inherited)
         return params
 
-    start = merged(section_of(COMMON), common)
-    if start and start.start_from == COMMON:
-        problems.append("common.start_from: common cannot start from itself, set it to null")
+    start = merged(section_of(SHARED), shared)
+    if start and start.init_from == SHARED:
+        problems.append("shared.init_from: shared cannot start from itself, set it to null")
     experts = {}
     for name, overrides in own.items():
         overrides = {} if overrides is None else overrides
         if isinstance(overrides, Mapping):
             experts[name] = expert = merged(section_of(name), overrides)
-            if start and expert and expert.start_from == COMMON:
+            if start and expert and expert.init_from == SHARED:
                 problems += [
-                    f"{section_of(name)}.model.{key}: is {value}, in common {wanted}; a network "
-                    "that starts from common has to be alike"
+                    f"{section_of(name)}.model.{key}: is {value}, in shared {wanted}; a network "
+                    "that starts from shared has to be alike"
                     for key, value, wanted in start.model.differences(expert.model)
                 ]
         else:
             problems.append(f"experts.{name}: needs keys and values, got {overrides!r}")
     if problems:
         return None, problems
-    return validate(TrainParams, {"common": start, "experts": experts, "machine": machine})
+    return validate(TrainParams, {"shared": start, "experts": experts, "machine": machine})
 
 
-def merge(shared: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """`shared` with single keys, at any depth, replaced by `overrides`."""
-    merged = dict(shared)
+def merge(defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """`defaults` with single keys, at any depth, replaced by `overrides`."""
+    merged = dict(defaults)
     for key, value in overrides.items():
-        below = shared.get(key)
+        below = defaults.get(key)
         both = isinstance(value, Mapping) and isinstance(below, Mapping)
         merged[key] = merge(below, value) if both else value  # type: ignore[arg-type]
     return merged

@@ -29,9 +29,9 @@ from train_stage.checkpoint import Checkpoint, fingerprint, remove_recorded
 from train_stage.confusion import iou
 from train_stage.dataset import Batch, EpochBatches, ExpertSamples, collate
 from train_stage.history import Record
-from train_stage.init_from import start_file
+from train_stage.init_from import init_file
 from train_stage.losses import Split, class_weights
-from train_stage.params import COMMON, ExpertParams, MachineParams, load_params, section_of
+from train_stage.params import SHARED, ExpertParams, MachineParams, load_params, section_of
 from train_stage.precision import pick_precision
 from train_stage.trainer import Loaders, NonFiniteLossError, Phase, Training
 
@@ -116,11 +116,11 @@ def train(
 ) -> tuple[dict[str, torch.Tensor], Record]:
     """Train the network called `name`, or go on with a run that was broken off.
 
-    rows: of the head to start from, see `start_from`.
+    rows: of the head to start from, see `init_from`.
     Returns the averaged weights and the record of all epochs.
     """
     plan = phases(params)
-    start = start_file(params.start_from, name) if params.start_from else None
+    start = init_file(params.init_from, name) if params.init_from else None
     training = Training(fabric, loaders, params, start, rows)
     saved = checkpoint.load()
     record = Record(
@@ -216,7 +216,7 @@ def run(
         )
     if fabric.is_global_zero:
         remove_recorded()
-    starts = [start_file(params.start_from, name)] if params.start_from else []
+    starts = [init_file(params.init_from, name)] if params.init_from else []
     if params.encoder_weights not in (None, "package", "hub"):
         starts.append(Path(params.encoder_weights))
     checkpoint = Checkpoint(
@@ -235,7 +235,7 @@ def run(
         try:
             loaders = make_loaders(name, expert, tree, params, machine, fabric)
             children = [child.name for child in tree[expert].children]
-            rows = tree.rows(expert) if params.start_from == COMMON else None
+            rows = tree.rows(expert) if params.init_from == SHARED else None
             weights, record = train(name, children, params, loaders, rows, fabric, checkpoint)
             if fabric.is_global_zero:
                 write_results(name, weights, record, weights_file)

@@ -10,15 +10,15 @@ from __future__ import annotations
 import argparse
 
 from preprocessing_stage.params import load_params as load_preprocessing_params
-from train_stage.init_from import COMMON_FILE
-from train_stage.params import COMMON, load_params
+from train_stage.init_from import SHARED_FILE
+from train_stage.params import SHARED, load_params
 from train_stage.train_expert import run
 
 
 def main() -> None:
     tree = load_preprocessing_params().class_tree.flat()
     params = load_params()
-    run(COMMON, tree.root.name, tree, params.common, params.machine, COMMON_FILE)
+    run(SHARED, tree.root.name, tree, params.shared, params.machine, SHARED_FILE)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from train_stage.confusion import confusion_matrix
 from train_stage.dataset import Batch, EpochBatches, ExpertSamples, Sample
 from train_stage.encoder_weights import load_encoder_weights
-from train_stage.init_from import start_from
+from train_stage.init_from import init_from
 from train_stage.losses import Split, expert_loss
 from train_stage.model import Expert, TimmEncoder
 from train_stage.params import ExpertParams
@@ -68,7 +68,7 @@ class Training:
         start: Path | None = None,
         rows: Sequence[int] | None = None,
     ) -> None:
-        """start: file of an expert to start from. rows: see `start_from`."""
+        """start: file of an expert to start from. rows: see `init_from`."""
         torch.manual_seed(params.seed)
         self.fabric, self.loaders, self.params = fabric, loaders, params
         self.split = loaders.split.to(fabric.device)
@@ -77,7 +77,7 @@ class Training:
             net, name = self.model.encoder.net, params.model.encoder
             load_encoder_weights(net, name, params.encoder_weights)
         if start:
-            start_from(self.model, start, rows)
+            init_from(self.model, start, rows)
         self.model.to(fabric.device)
 
     def start(self, phase: Phase) -> None:

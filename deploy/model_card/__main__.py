@@ -23,7 +23,7 @@ from preprocessing_stage.dataset.atomic_write import replacing
 from preprocessing_stage.dataset.class_tree import ClassTree, Node
 from preprocessing_stage.params import PARAMS_FILE, DataParams
 from preprocessing_stage.params import load_params as load_preprocessing_params
-from train_stage.params import COMMON, ExpertParams, TrainParams
+from train_stage.params import SHARED, ExpertParams, TrainParams
 from train_stage.params import load_params as load_train_params
 from train_stage.train_expert import phases
 
@@ -77,11 +77,11 @@ def epochs(params: ExpertParams) -> str:
 
 def start(trained: TrainParams, expert: ExpertParams) -> str:
     """Where an expert's weights came from before its training."""
-    if expert.start_from == COMMON:
-        before = start(trained, trained.common)
-        return f"the common network ({epochs(trained.common)}), which starts from {before}"
-    if expert.start_from is not None:
-        return f"trained weights ({Path(expert.start_from).name})"
+    if expert.init_from == SHARED:
+        before = start(trained, trained.shared)
+        return f"the shared network ({epochs(trained.shared)}), which starts from {before}"
+    if expert.init_from is not None:
+        return f"trained weights ({Path(expert.init_from).name})"
     if expert.encoder_weights is None:
         return "random weights"
     return f"ImageNet weights of {expert.model.encoder} ({Path(expert.encoder_weights).name})"

@@ -17,14 +17,14 @@ from preprocessing_stage.dataset.check_dataset import DatasetError, listing_prob
 from preprocessing_stage.dataset.dataset_folder import RENDERED_PEOPLE, DatasetFolder
 from preprocessing_stage.params import PARAMS_FILE, ParamsError, preprocessing_problems, read_yaml
 from train_stage.encoder_weights import PACKAGES, no_package
-from train_stage.init_from import start_file
-from train_stage.params import COMMON, TrainParams, section_of, train_problems
+from train_stage.init_from import init_file
+from train_stage.params import SHARED, TrainParams, section_of, train_problems
 
 
 def check_all(path: Path = PARAMS_FILE) -> None:
     """Raises ParamsError with the problems of all sections, DatasetError with the data set's."""
     sections = read_yaml(path)
-    known = ("tree", "data", "render_people", "train", "common", "experts", "machine", "final")
+    known = ("tree", "data", "render_people", "train", "shared", "experts", "machine", "final")
     problems = [
         f"{key}: is no section; they are {', '.join(known)}" for key in sections if key not in known
     ]
@@ -47,11 +47,11 @@ def check_all(path: Path = PARAMS_FILE) -> None:
 def _missing_starts(train: TrainParams) -> list[str]:
     """Trained experts to start from that are not there."""
     missing = []
-    for name, expert in {COMMON: train.common, **train.experts}.items():
+    for name, expert in {SHARED: train.shared, **train.experts}.items():
         try:
-            # The pipeline itself makes the common start.
-            if expert.start_from not in (None, COMMON):
-                start_file(expert.start_from, name)
+            # The pipeline itself makes the shared start.
+            if expert.init_from not in (None, SHARED):
+                init_file(expert.init_from, name)
         except FileNotFoundError as error:
             missing.append(str(error))
     return missing
@@ -60,7 +60,7 @@ def _missing_starts(train: TrainParams) -> list[str]:
 def _encoder_problems(train: TrainParams) -> list[str]:
     """Encoders that timm does not know, and weights for them that are not there."""
     problems = []
-    for name, expert in {COMMON: train.common, **train.experts}.items():
+    for name, expert in {SHARED: train.shared, **train.experts}.items():
         encoder, weights, key = expert.model.encoder, expert.encoder_weights, section_of(name)
         if encoder != "unet" and not timm.is_model(encoder):
             alike = get_close_matches(encoder, timm.list_models(), n=3)

@@ -201,7 +201,7 @@ def test_accuracy_per_minute(setup, monkeypatch, tmp_path):
     accuracy_per_minute.main([*arguments, "--params", str(setup.params), "--minutes", "0.001"])
     figures = json.loads((tmp_path / "out/accuracy_per_minute.json").read_text())
     networks = [(point["network"], point["finished"]) for point in figures["points"]]
-    assert networks == [("common", True), ("chain", True), ("peer", False), ("peer", True)]
+    assert networks == [("shared", True), ("chain", True), ("peer", False), ("peer", True)]
     assert all(point["minutes"] > 0 and 0 <= point["miou"] <= 1 for point in figures["points"])
     assert figures["points"][3]["minutes"] >= figures["points"][1]["minutes"]
     assert "</svg>" in (tmp_path / "out/accuracy_per_minute.svg").read_text()

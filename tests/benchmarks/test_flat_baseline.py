@@ -18,11 +18,11 @@ def rival(params_file, tree, tmp_path):
     """Params, and the weights of a network for all leaves that gives each some pixels."""
     params = params_file(tmp_path)
     torch.manual_seed(0)
-    network = Expert(load_params(params).common.model, len(tree.leaves))
+    network = Expert(load_params(params).shared.model, len(tree.leaves))
     torch.nn.init.normal_(network.head.weight)
     weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    save_file(weights, tmp_path / "common.safetensors")
-    return params, tmp_path / "common.safetensors"
+    save_file(weights, tmp_path / "shared.safetensors")
+    return params, tmp_path / "shared.safetensors"
 
 
 def test_its_parents_are_sums_of_their_children(rival, tree, make_dataset, tmp_path):

@@ -118,8 +118,8 @@ def test_starts_are_told_apart(tiny_params):
         return model_card.start(trained, trained.experts["body"])
 
     assert said() == "random weights"
-    assert said(**{"experts.body": {"start_from": "common"}}).startswith("the common network")
-    assert "experts" in said(**{"train.start_from": "../somewhere/experts"})
+    assert said(**{"experts.body": {"init_from": "shared"}}).startswith("the shared network")
+    assert "experts" in said(**{"train.init_from": "../somewhere/experts"})
 
 
 def test_the_tree_is_drawn_as_text():

@@ -101,11 +101,11 @@ def test_a_sheet_that_was_not_drawn_is_left_out(made, tmp_path):
 
 def test_a_run_without_a_common_network_has_only_its_experts(made, any_tree, tmp_path):
     params, results, page = made
-    (results / "experts/common").rename(tmp_path / "common")
+    (results / "experts/shared").rename(tmp_path / "shared")
     try:
         without = report.report(params, results)
     finally:
-        (tmp_path / "common").rename(results / "experts/common")
+        (tmp_path / "shared").rename(results / "experts/shared")
     assert page.count("epochs,") == without.count("epochs,") + 1 == len(any_tree.experts) + 1
 
 

@@ -84,7 +84,7 @@ def test_any_value_is_taken_or_refused_with_key_and_value(key, value, tiny_param
     section = key.rpartition(".")[0]
     for problem in found:
         if ": there is no " in problem:
-            assert problem.startswith(("common.", "experts.")) and f"{value}" in problem
+            assert problem.startswith(("shared.", "experts.")) and f"{value}" in problem
         elif problem.startswith(f"{key}: "):
             assert problem.endswith(f", got {value!r}")
         else:  # it does not fit another one, and both are named

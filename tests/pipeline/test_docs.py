@@ -203,7 +203,7 @@ def animals(tmp_path, monkeypatch):
         {
             "data": {"folder": "animals", "longest_side": 64},
             "train": {**tiny, "model": network},
-            "common": {"encoder_weights": None, "epochs": 2},
+            "shared": {"encoder_weights": None, "epochs": 2},
             "final": {"bootstrap": 100, "precision": "32-true"},
         },
     )

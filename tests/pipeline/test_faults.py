@@ -7,7 +7,7 @@ import time
 import pytest
 from faults import workspace
 
-STAGES = ("train_common",)
+STAGES = ("train_shared",)
 
 
 def test_a_killed_pipeline_ends_with_the_results_of_an_unbroken_one(tmp_path, monkeypatch):

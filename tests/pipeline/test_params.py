@@ -42,25 +42,25 @@ def test_every_profile_is_valid_in_its_workspace(profile, data, tmp_path, monkey
     workspace, models = tmp_path / "runs" / profile.stem, tmp_path / "models"
     for folder in (workspace, models):
         folder.mkdir(parents=True)
-    (models / "common.safetensors").touch()  # that of the default run
+    (models / "shared.safetensors").touch()  # that of the default run
     monkeypatch.chdir(workspace)
     YAML().dump(sections, Path("params.yaml"))
     check_all(Path("params.yaml"))
 
 
 def test_experts_to_start_from_that_are_missing_are_all_named(tiny_params, tmp_path):
-    found = problems(tiny_params(**{"train.start_from": str(tmp_path)}))
+    found = problems(tiny_params(**{"train.init_from": str(tmp_path)}))
     assert found == [
-        f"{key}.start_from: there is no {tmp_path / key.split('.')[-1]}.safetensors"
-        for key in ["common", *(f"experts.{name}" for name in tiny_params()["experts"])]
+        f"{key}.init_from: there is no {tmp_path / key.split('.')[-1]}.safetensors"
+        for key in ["shared", *(f"experts.{name}" for name in tiny_params()["experts"])]
     ]
 
 
 def test_the_common_start_is_made_by_the_pipeline_and_starts_from_something_else(tiny_params):
-    changes = {"train.start_from": "common", "common": {"start_from": None}}
+    changes = {"train.init_from": "shared", "shared": {"init_from": None}}
     assert problems(tiny_params(**changes)) == []
-    assert problems(tiny_params(**{"train.start_from": "common"})) == [
-        "common.start_from: common cannot start from itself, set it to null"
+    assert problems(tiny_params(**{"train.init_from": "shared"})) == [
+        "shared.init_from: shared cannot start from itself, set it to null"
     ]
 
 

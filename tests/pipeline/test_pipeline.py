@@ -63,7 +63,7 @@ def tiny_params(data):
         "model": params["train"]["model"]
         | {"encoder": "unet", "base_channels": 8, "depth": 2, "max_channels": 16},
     }
-    params["common"] = {"start_from": None}
+    params["shared"] = {"init_from": None}
     params["experts"] = {name: {} for name in EXPERTS}
     params["final"] |= {"bootstrap": 100, "examples": 2, "precision": "32-true"}
     return params
@@ -107,7 +107,7 @@ def test_every_stage_runs_for_every_expert_of_the_tree(workspace):
     stages = ran((workspace / "log").read_text())
     assert set(stages) == {
         *("render_people", "pack_samples", "class_frequencies", "find_grayscale", "sample_sheet"),
-        "train_common",
+        "train_shared",
         *(f"train@{name}" for name in EXPERTS),
         *("build_segmenter", "evaluate_segmenter", "render", "report"),
     }

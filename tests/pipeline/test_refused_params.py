@@ -30,7 +30,7 @@ def test_a_missing_param_is_refused(key, tiny_params):
 
 def test_null_is_a_value_of_what_a_training_may_do_without(tiny_params):
     may_be_null = [key for key in REFUSED if not problems(tiny_params(**{key: None}))]
-    assert may_be_null == ["train.encoder_weights", "train.start_from", "train.larger"]
+    assert may_be_null == ["train.encoder_weights", "train.init_from", "train.larger"]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_null_is_a_value_of_what_a_training_may_do_without(tiny_params):
     [
         (
             "trian",
-            "trian: is no section; they are tree, data, render_people, train, common, experts",
+            "trian: is no section; they are tree, data, render_people, train, shared, experts",
         ),
         (
             "data.size",
@@ -50,8 +50,8 @@ def test_null_is_a_value_of_what_a_training_may_do_without(tiny_params):
         ("experts.body.lr", "experts.body.lr: is unknown; known here: augmentation"),
         ("experts.body.loss.dice", "experts.body.loss.dice: is unknown; known here: class_weight"),
         (
-            "common",
-            "common.larger.input_sise: is unknown; known here: epochs, input_size, learning_rate",
+            "shared",
+            "shared.larger.input_sise: is unknown; known here: epochs, input_size, learning_rate",
         ),
         ("machine.gpus", "machine.gpus: is unknown; known here: devices, loader_workers"),
         ("final.mod", "final.mod: is unknown; known here: bootstrap, examples, mirror, mode"),
@@ -59,7 +59,7 @@ def test_null_is_a_value_of_what_a_training_may_do_without(tiny_params):
 )
 def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params):
     value: Any = 1
-    if key == "common":
+    if key == "shared":
         value = {"larger": {"input_size": 64, "epochs": 1, "learning_rate": 0.1, "input_sise": 64}}
     [found] = problems(tiny_params(**{key: value}))
     assert found.startswith(problem)
@@ -95,10 +95,10 @@ def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params
         ),
         (
             {
-                "common": {"start_from": None},
-                "experts.body": {"start_from": "common", "model": {"norm": "batch_each"}},
+                "shared": {"init_from": None},
+                "experts.body": {"init_from": "shared", "model": {"norm": "batch_each"}},
             },
-            "experts.body.model.norm: is batch_each, in common ",
+            "experts.body.model.norm: is batch_each, in shared ",
         ),
         (
             {"experts.body.model": TIMM | {"encoder": "resnet81"}},
@@ -122,8 +122,8 @@ def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params
             "experts.body: encoder_weights 'package' needs a timm encoder",
         ),
         (
-            {"experts.body": {"model": TIMM, "encoder_weights": "hub", "start_from": "models"}},
-            "experts.body: start_from 'models' would overwrite encoder_weights 'hub'",
+            {"experts.body": {"model": TIMM, "encoder_weights": "hub", "init_from": "models"}},
+            "experts.body: init_from 'models' would overwrite encoder_weights 'hub'",
         ),
         (
             {"experts.body.model.encoder": "resnet18"},

@@ -7,7 +7,7 @@ from segmenter_fixtures import PEOPLE
 from train_fixtures import expert_params
 
 from preprocessing_stage.dataset.class_tree import ClassTree
-from train_stage.init_from import start_file, start_from
+from train_stage.init_from import init_file, init_from
 from train_stage.model import Expert
 
 
@@ -23,7 +23,7 @@ def stored(model, path):
 
 def test_every_tensor_is_taken_over(tmp_path):
     trained, fresh = expert(seed=1), expert(seed=2)
-    start_from(fresh, stored(trained, tmp_path / "body.safetensors"))
+    init_from(fresh, stored(trained, tmp_path / "body.safetensors"))
     for name, tensor in fresh.state_dict().items():
         assert torch.equal(tensor, trained.state_dict()[name]), name
 
@@ -31,7 +31,7 @@ def test_every_tensor_is_taken_over(tmp_path):
 def test_a_head_for_other_classes_starts_anew(tmp_path):
     trained, fresh = expert(leaves=4, seed=1), expert(leaves=2, seed=2)
     own_head = fresh.head.weight.clone()
-    start_from(fresh, stored(trained, tmp_path / "body.safetensors"))
+    init_from(fresh, stored(trained, tmp_path / "body.safetensors"))
     assert torch.equal(fresh.head.weight, own_head)
     for name, tensor in fresh.encoder.state_dict().items():
         assert torch.equal(tensor, trained.encoder.state_dict()[name]), name
@@ -42,7 +42,7 @@ def test_from_the_common_network_an_expert_takes_the_rows_of_its_leaves(tmp_path
     rows = tree.rows("lower")
     assert [tree.leaves[row].name for row in rows] == ["foot", "knee"]
     trained, fresh = expert(leaves=5, seed=1), expert(leaves=2, seed=2)
-    start_from(fresh, stored(trained, tmp_path / "common.safetensors"), rows)
+    init_from(fresh, stored(trained, tmp_path / "shared.safetensors"), rows)
     assert torch.equal(fresh.head.weight, trained.head.weight[rows])
     assert torch.equal(fresh.head.bias, trained.head.bias[rows])
 
@@ -52,31 +52,31 @@ def test_another_network_is_refused_and_changes_nothing(tmp_path):
     fresh = expert(seed=2)
     before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
     with pytest.raises(SystemExit, match=r"body.safetensors holds another network, \d+ tensors"):
-        start_from(fresh, path)
+        init_from(fresh, path)
     assert all(torch.equal(tensor, before[name]) for name, tensor in fresh.state_dict().items())
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "body.pth").write_text("no weights")
     with pytest.raises(SystemExit, match=r"body\.pth is damaged or no safetensors file"):
-        start_from(expert(), tmp_path / "body.pth")
+        init_from(expert(), tmp_path / "body.pth")
 
 
 def test_a_folder_stands_for_the_file_of_the_expert(tmp_path):
     path = stored(expert(), tmp_path / "body.safetensors")
-    assert start_file(str(tmp_path), "body") == path
-    assert start_file(str(path), "person") == path
+    assert init_file(str(tmp_path), "body") == path
+    assert init_file(str(path), "person") == path
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"experts.person.start_from: .*person.safetensors"):
-        start_file(str(tmp_path), "person")
+    with pytest.raises(FileNotFoundError, match=r"experts.person.init_from: .*person.safetensors"):
+        init_file(str(tmp_path), "person")
 
 
 def test_common_stands_for_the_file_of_the_common_start(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"body.start_from: there is no models/common"):
-        start_file("common", "body")
+    with pytest.raises(FileNotFoundError, match=r"body.init_from: there is no models/shared"):
+        init_file("shared", "body")
     (tmp_path / "models").mkdir()
-    path = stored(expert(), tmp_path / "models" / "common.safetensors")
-    assert start_file("common", "body").resolve() == path
+    path = stored(expert(), tmp_path / "models" / "shared.safetensors")
+    assert init_file("shared", "body").resolve() == path
