@@ -112,8 +112,8 @@ def shorter(params: Path, share: float) -> dict[str, Any]:
             "epochs": fewer(own.epochs),
             "decoder_epochs": fewer(own.decoder_epochs),
         }
-        if own.larger:
-            changes["larger"] = {"epochs": fewer(own.larger.epochs)}
+        if own.high_resolution:
+            changes["high_resolution"] = {"epochs": fewer(own.high_resolution.epochs)}
         return changes
 
     experts = {name: epochs(own) for name, own in train.experts.items()}

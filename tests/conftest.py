@@ -34,7 +34,7 @@ TINY = {
     },
     "train.batch_size": 4,
     "train.epochs": 1,
-    "train.larger": None,
+    "train.high_resolution": None,
     "train.decoder_epochs": 1,
     "train.examples_every": 1,
     "final.bootstrap": 100,

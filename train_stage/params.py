@@ -103,7 +103,7 @@ class AugmentationParams(Section):
     saturation: Jitter
 
 
-class LargerParams(Section):
+class HighResolutionParams(Section):
     """A second phase of the whole network, at a larger input: most epochs stay cheap."""
 
     input_size: int = Field(ge=16, le=2048)
@@ -117,7 +117,7 @@ class ExpertParams(Section):
 
     seed: int = Field(ge=0, lt=2**63)
     input_size: int = Field(ge=16, le=2048)
-    """Side in pixels of the square that the expert sees; see also `larger`."""
+    """Side in pixels of the square that the expert sees; see also `high_resolution`."""
     box_margin: Annotated[float, Field(ge=0, le=1)]
     """Margin around the region's box as a share of its longer side."""
     gray: Literal["keep", "drop", "match"]
@@ -138,7 +138,7 @@ class ExpertParams(Section):
     """Peak of the one-cycle schedule."""
     encoder_learning_rate: float = Field(gt=0)
     """The same for the encoder."""
-    larger: LargerParams | None
+    high_resolution: HighResolutionParams | None
     """null: none."""
     decoder_epochs: int = Field(ge=0)
     """Last phase: the decoder alone, encoder frozen with its dropout on."""
@@ -154,11 +154,11 @@ class ExpertParams(Section):
     @property
     def last_input_size(self) -> int:
         """Of the last phase, and of the chain."""
-        return self.larger.input_size if self.larger else self.input_size
+        return self.high_resolution.input_size if self.high_resolution else self.input_size
 
     @model_validator(mode="after")
     def _input_fits_model(self) -> ExpertParams:
-        sizes = {"input_size": self.input_size, "larger.input_size": self.last_input_size}
+        sizes = {"input_size": self.input_size, "high_resolution.input_size": self.last_input_size}
         for key, size in sizes.items():
             if size % self.model.stride:
                 raise ValueError(
@@ -167,7 +167,7 @@ class ExpertParams(Section):
                 )
         if self.last_input_size < self.input_size:
             raise ValueError(
-                f"larger.input_size {self.last_input_size} is less than input_size "
+                f"high_resolution.input_size {self.last_input_size} is less than input_size "
                 f"{self.input_size}"
             )
         if self.encoder_weights is not None and self.model.encoder == "unet":

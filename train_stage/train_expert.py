@@ -44,10 +44,12 @@ def phases(params: ExpertParams) -> list[Phase]:
     rate, encoder_rate = params.learning_rate, params.encoder_learning_rate
     plan = [Phase("whole", params.input_size, params.epochs, rate, encoder_rate)]
     last = params.last_input_size
-    if params.larger:
-        larger_rate = params.larger.learning_rate
-        in_proportion = encoder_rate * larger_rate / rate
-        plan.append(Phase("larger", last, params.larger.epochs, larger_rate, in_proportion))
+    if params.high_resolution:
+        high_rate = params.high_resolution.learning_rate
+        in_proportion = encoder_rate * high_rate / rate
+        plan.append(
+            Phase("high_resolution", last, params.high_resolution.epochs, high_rate, in_proportion)
+        )
     if params.decoder_epochs:
         plan.append(
             Phase("decoder", last, params.decoder_epochs, params.decoder_learning_rate, None)

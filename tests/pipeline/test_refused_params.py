@@ -30,7 +30,7 @@ def test_a_missing_param_is_refused(key, tiny_params):
 
 def test_null_is_a_value_of_what_a_training_may_do_without(tiny_params):
     may_be_null = [key for key in REFUSED if not problems(tiny_params(**{key: None}))]
-    assert may_be_null == ["train.encoder_weights", "train.init_from", "train.larger"]
+    assert may_be_null == ["train.encoder_weights", "train.init_from", "train.high_resolution"]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_null_is_a_value_of_what_a_training_may_do_without(tiny_params):
         ("experts.body.loss.dice", "experts.body.loss.dice: is unknown; known here: class_weight"),
         (
             "shared",
-            "shared.larger.input_sise: is unknown; known here: epochs, input_size, learning_rate",
+            "shared.high_resolution.input_sise: is unknown; known here: epochs, input_size, learning_rate",
         ),
         ("machine.gpus", "machine.gpus: is unknown; known here: devices, loader_workers"),
         ("final.mod", "final.mod: is unknown; known here: bootstrap, examples, mirror, mode"),
@@ -60,7 +60,14 @@ def test_null_is_a_value_of_what_a_training_may_do_without(tiny_params):
 def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params):
     value: Any = 1
     if key == "shared":
-        value = {"larger": {"input_size": 64, "epochs": 1, "learning_rate": 0.1, "input_sise": 64}}
+        value = {
+            "high_resolution": {
+                "input_size": 64,
+                "epochs": 1,
+                "learning_rate": 0.1,
+                "input_sise": 64,
+            }
+        }
     [found] = problems(tiny_params(**{key: value}))
     assert found.startswith(problem)
 
@@ -77,20 +84,20 @@ def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params
             "experts.body: input_size 32 is no multiple of 64",
         ),
         (
-            {"train.larger": {"input_size": 50, "epochs": 1, "learning_rate": 0.01}},
-            "train: larger.input_size 50 is no multiple of 4 = stem_stride x initial_pool",
+            {"train.high_resolution": {"input_size": 50, "epochs": 1, "learning_rate": 0.01}},
+            "train: high_resolution.input_size 50 is no multiple of 4 = stem_stride x initial_pool",
         ),
         (
-            {"train.larger": {"input_size": 16, "epochs": 1, "learning_rate": 0.01}},
-            "train: larger.input_size 16 is less than input_size 32",
+            {"train.high_resolution": {"input_size": 16, "epochs": 1, "learning_rate": 0.01}},
+            "train: high_resolution.input_size 16 is less than input_size 32",
         ),
         (
-            {"train.larger": {"input_size": 64, "epochs": 0, "learning_rate": 0.01}},
-            "train.larger.epochs: Input should be greater than 0, got 0",
+            {"train.high_resolution": {"input_size": 64, "epochs": 0, "learning_rate": 0.01}},
+            "train.high_resolution.epochs: Input should be greater than 0, got 0",
         ),
         (
-            {"train.larger": {"input_size": 5, "epochs": 1, "learning_rate": 0.01}},
-            "train.larger.input_size: Input should be greater than or equal to 16 (at least 16, "
+            {"train.high_resolution": {"input_size": 5, "epochs": 1, "learning_rate": 0.01}},
+            "train.high_resolution.input_size: Input should be greater than or equal to 16 (at least 16, "
             "at most 2048), got 5",
         ),
         (

@@ -266,7 +266,7 @@ def test_a_run_broken_off_at_the_larger_input_goes_on_there(tmp_path: Path) -> N
     larger = {"input_size": 48, "epochs": 2, "learning_rate": 0.01}
     for folder in (whole := tmp_path / "whole", broken := tmp_path / "broken"):
         folder.mkdir()
-        write_project(folder, larger=larger, epochs=1)
+        write_project(folder, high_resolution=larger, epochs=1)
     train(whole)
     with killed(Checkpoint, "save", 2, after=True):
         train(broken)

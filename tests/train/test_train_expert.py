@@ -166,7 +166,7 @@ def test_fewer_samples_than_processes_can_share_are_refused(tmp_path: Path) -> N
 def test_a_second_phase_sees_larger_inputs_at_its_own_rate(tmp_path: Path) -> None:
     larger = {"input_size": 48, "epochs": 1, "learning_rate": 0.02}
     rates = {"learning_rate": 0.01, "encoder_learning_rate": 0.004}
-    write_project(tmp_path, larger=larger, epochs=2, decoder_epochs=1, **rates)
+    write_project(tmp_path, high_resolution=larger, epochs=2, decoder_epochs=1, **rates)
     sides: list[int] = []
     get = ExpertSamples.__getitem__
 
@@ -179,12 +179,12 @@ def test_a_second_phase_sees_larger_inputs_at_its_own_rate(tmp_path: Path) -> No
         train(tmp_path)
     assert sides == 2 * 8 * [32] + 2 * 8 * [48]
     assert [row["epoch"] for row in history(tmp_path)] == [1, 2, 3, 4]
-    plan = phases(expert_params(larger=larger, epochs=2, decoder_epochs=1, **rates))
+    plan = phases(expert_params(high_resolution=larger, epochs=2, decoder_epochs=1, **rates))
     assert [(phase.learning_rate, phase.encoder_learning_rate) for phase in plan[:2]] == [
         (0.01, 0.004),
         (0.02, pytest.approx(0.008)),
     ]
-    experts = dict.fromkeys(TREE.experts, expert_params(larger=larger))
+    experts = dict.fromkeys(TREE.experts, expert_params(high_resolution=larger))
     settings = make_settings(TREE, 48, load_params(ROOT / "params.yaml"), experts)
     assert settings.experts["person"].input_size == 48
 
