@@ -17,12 +17,12 @@ class ChainParams(Section):
     mode: Literal["hard", "product"]
     """hard: each expert's decision binds the experts below it. product: the leaf with the largest
     product of conditional probabilities along its path."""
-    second_look: StrictBool
+    tta_views: StrictBool
     """The root expert looks again: at squares at both ends of the longer side, and at the box
     around the foreground that it found."""
-    mirror: StrictBool
+    tta_flip: StrictBool
     """The experts also see each image mirrored; what they say is averaged."""
-    passes: int = Field(ge=1, le=1000)
+    mc_dropout_samples: int = Field(ge=1, le=1000)
     """Stochastic passes with the encoder's dropout on, averaged; 1 = one pass without dropout."""
     seed: int = Field(ge=0, lt=2**63)
     """For stochastic passes, the bootstrap and the choice of examples."""

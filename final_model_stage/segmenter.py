@@ -82,7 +82,7 @@ class Segmenter:
         self.experts = {name: experts[name].to(self.device) for name in self.tree.experts}
         # What predicts; `experts` are what is saved and exported.
         self.prepared = {name: for_prediction(e, self.bf16) for name, e in self.experts.items()}
-        if settings.passes > 1:
+        if settings.mc_dropout_samples > 1:
             for expert in self.prepared.values():
                 expert.stochastic_encoder()
 
@@ -96,12 +96,12 @@ class Segmenter:
     ) -> Segmenter:
         """The segmenter in a folder. Raises OSError, or ValueError if its files do not fit.
 
-        fast: each expert looks once, whatever the settings say: no `second_look`, no `mirror`.
+        fast: each expert looks once, whatever the settings say: no `tta_views`, no `tta_flip`.
         """
         path = Path(path)
         settings = read_settings(path / "segmenter.json")
         if fast:
-            settings = settings.model_copy(update={"second_look": False, "mirror": False})
+            settings = settings.model_copy(update={"tta_views": False, "tta_flip": False})
         tree = ClassTree(settings.tree)
         experts = {
             name: read_expert(
@@ -249,7 +249,7 @@ class Segmenter:
                 totals[i][:, rows, columns] += answer[:, rows, columns]
 
         look({i: whole_image(*size) for i, size in enumerate(sizes)})
-        if self.settings.second_look:
+        if self.settings.tta_views:
             for end in range(2):
                 look({i: end_squares(h, w)[end] for i, (h, w) in enumerate(sizes) if h != w})
             margin = self.settings.experts[name].box_margin
@@ -278,22 +278,22 @@ class Segmenter:
 
     def _average(self, name: str, inputs: Tensor, masks: Tensor) -> Tensor:
         """Mean probabilities (B, leaves, S, S) of an expert over its passes and the mirror."""
-        if self.settings.mirror:
+        if self.settings.tta_flip:
             inputs, masks = torch.cat([inputs, inputs.flip(-1)]), torch.cat([masks, masks.flip(-1)])
         total = torch.zeros(())
         with (
             torch.random.fork_rng(
                 [self.device] if self.device.type == "cuda" else [],
-                enabled=self.settings.passes > 1,
+                enabled=self.settings.mc_dropout_samples > 1,
             ),
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16),
         ):
-            if self.settings.passes > 1:
+            if self.settings.mc_dropout_samples > 1:
                 torch.manual_seed(self.settings.seed)
-            for _ in range(self.settings.passes):
+            for _ in range(self.settings.mc_dropout_samples):
                 total = total + self.prepared[name](inputs, masks).softmax(1).cpu()
-        mean = total / self.settings.passes
-        if self.settings.mirror:
+        mean = total / self.settings.mc_dropout_samples
+        if self.settings.tta_flip:
             one, mirrored = mean.chunk(2)
             mean = (one + mirrored.flip(-1)) / 2
         return mean

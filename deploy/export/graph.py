@@ -25,12 +25,12 @@ class Chain(nn.Module):
     """A segmenter that can be exported: of one image of any size."""
 
     def __init__(self, segmenter: Segmenter) -> None:
-        """Raises ValueError for a segmenter of stochastic passes: a graph draws no lots."""
+        """Raises ValueError for a segmenter of stochastic mc_dropout_samples: a graph draws no lots."""
         super().__init__()
-        if segmenter.settings.passes > 1:
+        if segmenter.settings.mc_dropout_samples > 1:
             raise ValueError(
-                f"the segmenter averages {segmenter.settings.passes} stochastic passes, which no "
-                "graph can repeat; export one with `passes` 1 in segmenter.json"
+                f"the segmenter averages {segmenter.settings.mc_dropout_samples} stochastic passes, which no "
+                "graph can repeat; export one with `mc_dropout_samples` 1 in segmenter.json"
             )
         self.settings, self.tree = segmenter.settings, segmenter.tree
         self.node_leaves = segmenter.node_leaves
@@ -104,7 +104,7 @@ class Chain(nn.Module):
         root = self.tree.root
         height, width = image.shape[2:]
         said = self._ask(root.name, image, region, whole_image(height, width))
-        if not self.settings.second_look:
+        if not self.settings.tta_views:
             return said
         oblong = torch.scalar_tensor(height) != torch.scalar_tensor(width)
         for square in end_squares(height, width):
@@ -135,10 +135,10 @@ class Chain(nn.Module):
         there = grid_in_image(box, self.get_buffer(f"centres_{name}"), height, width)
         inside = F.grid_sample(region.float(), there, "nearest", "zeros", align_corners=False)
         shown = F.grid_sample(image, there, "bilinear", "zeros", align_corners=False)
-        if self.settings.mirror:
+        if self.settings.tta_flip:
             inside, shown = torch.cat([inside, inside.flip(-1)]), torch.cat([shown, shown.flip(-1)])
         said = self.experts[name](shown, inside).softmax(1)
-        if self.settings.mirror:
+        if self.settings.tta_flip:
             said = (said[:1] + said[1:].flip(-1)) / 2
         back = grid_in_box(box, height, width)
         return F.grid_sample(said, back, "bilinear", "border", align_corners=False)

@@ -148,7 +148,7 @@ def test_experts_without_a_region_change_nothing() -> None:
 
 def test_stochastic_passes_are_refused() -> None:
     with pytest.raises(ValueError, match="3 stochastic passes"):
-        Chain(tiny_segmenter(passes=3))
+        Chain(tiny_segmenter(mc_dropout_samples=3))
 
 
 @pytest.fixture(scope="module")

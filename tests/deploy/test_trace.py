@@ -21,10 +21,10 @@ class RedIsBody(nn.Module):
 
 
 @pytest.mark.parametrize("tree", TREES, ids=["people", "deep"])
-@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("tta_flip", [False, True])
 def test_listening_changes_nothing_and_every_expert_has_its_step(tree, mirror):
     # Nothing is scaled: a region of one small pixel may be none at the image's size.
-    segmenter = make_segmenter(tree, longest_side=max(IMAGE.shape), mirror=mirror)
+    segmenter = make_segmenter(tree, longest_side=max(IMAGE.shape), tta_flip=mirror)
     result, steps = segment_in_steps(segmenter, IMAGE)
     np.testing.assert_array_equal(result.labels, segmenter(IMAGE))
     assert [step.expert for step in steps] == list(tree.experts)
@@ -34,9 +34,9 @@ def test_listening_changes_nothing_and_every_expert_has_its_step(tree, mirror):
     assert not any(expert._forward_hooks for expert in segmenter.prepared.values())
 
 
-@pytest.mark.parametrize(("passes", "mirror"), [(1, False), (1, True), (3, True)])
+@pytest.mark.parametrize(("mc_dropout_samples", "tta_flip"), [(1, False), (1, True), (3, True)])
 def test_a_look_is_the_mean_of_its_passes_and_mirrors(passes, mirror):
-    segmenter = make_segmenter(passes=passes, mirror=mirror)
+    segmenter = make_segmenter(mc_dropout_samples=passes, tta_flip=mirror)
     image = IMAGE[:16, :16]  # as large as the root's input, so that nothing is scaled
     result, (root, *_) = segment_in_steps(segmenter, image)
     [look] = root.looks
@@ -46,7 +46,7 @@ def test_a_look_is_the_mean_of_its_passes_and_mirrors(passes, mirror):
 
 
 def test_a_second_look_is_closer():
-    segmenter = make_segmenter(second_look=True)
+    segmenter = make_segmenter(tta_views=True)
     segmenter.prepared["person"] = RedIsBody()
     image = np.zeros((32, 32, 3), np.uint8)
     image[10:16, 8:14, 0] = 255

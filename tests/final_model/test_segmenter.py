@@ -198,7 +198,7 @@ def test_images_of_a_batch_do_not_influence_each_other():
 
 
 def test_what_the_root_said_before_need_not_be_asked_again():
-    chain = make_segmenter(second_look=True, mirror=True)
+    chain = make_segmenter(tta_views=True, tta_flip=True)
     images = [random_image(seed, shape) for seed, shape in enumerate([(24, 32), (32, 32)])]
     truths = [{"body": torch.rand(2, *image.shape[:2])} for image in images]
     root = chain.ask_root(images)
@@ -206,7 +206,7 @@ def test_what_the_root_said_before_need_not_be_asked_again():
     for known in (None, truths):
         again = chain.label(images, known, root)
         for (labels, said), (expected, split) in zip(
-            again, make_segmenter(second_look=True, mirror=True).label(images, known), strict=True
+            again, make_segmenter(tta_views=True, tta_flip=True).label(images, known), strict=True
         ):
             np.testing.assert_array_equal(labels, expected)
             assert all(torch.equal(said[name], split[name]) for name in split)
@@ -238,7 +238,7 @@ def test_what_is_no_rgb_image_of_bytes_is_refused(image):
 
 def test_stochastic_passes_differ_from_one_pass_and_repeat_themselves():
     image = random_image()
-    one, many = make_segmenter(), make_segmenter(passes=4)
+    one, many = make_segmenter(), make_segmenter(mc_dropout_samples=4)
     state = torch.random.get_rng_state()
     first, second = many.segment(image), many.segment(image)
     assert torch.equal(torch.random.get_rng_state(), state), "the caller's random state is kept"

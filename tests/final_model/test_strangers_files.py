@@ -69,7 +69,11 @@ TAMPERED = {
     "inner node without expert": ("experts.upper", ..., "experts.upper: is missing"),
     "negative size": ("longest_side", -1, "longest_side: Input should be greater"),
     "size without bound": ("longest_side", 10**9, "longest_side: Input should be less than"),
-    "passes without bound": ("passes", 10**9, "passes: Input should be less than"),
+    "passes without bound": (
+        "mc_dropout_samples",
+        10**9,
+        "mc_dropout_samples: Input should be less than",
+    ),
     "seed without bound": ("seed", 2**64, "seed: Input should be less than"),
     "unknown mode": ("mode", "soft", "mode: Input should be 'hard' or 'product'"),
     "unknown key": ("run", "rm -rf /", "run: is unknown"),

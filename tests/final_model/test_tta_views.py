@@ -31,7 +31,7 @@ def look(**settings):
 
 def test_a_second_look_sees_what_the_first_found_from_close_up():
     [first], once = look()
-    [whole, closer], twice = look(second_look=True)
+    [whole, closer], twice = look(tta_views=True)
     assert torch.equal(whole, first)
     assert closer.mean() > 4 * first.mean()
     outside = torch.ones(32, 32, dtype=torch.bool)
@@ -43,7 +43,7 @@ def test_a_second_look_sees_what_the_first_found_from_close_up():
 
 
 def test_a_second_look_needs_a_foreground_that_leaves_room():
-    segmenter = make_segmenter(second_look=True)
+    segmenter = make_segmenter(tta_views=True)
     for value in (0, 1):
         segmenter.prepared["person"] = expert = Brightness()
         segmenter.descend([torch.full((3, 32, 32), float(value))], [{}])
@@ -51,7 +51,7 @@ def test_a_second_look_needs_a_foreground_that_leaves_room():
 
 
 def test_an_oblong_image_is_seen_at_both_ends_too():
-    segmenter = make_segmenter(second_look=True)
+    segmenter = make_segmenter(tta_views=True)
     segmenter.prepared["person"] = expert = Brightness()
     for turned in (False, True):
         expert.seen.clear()
@@ -76,7 +76,7 @@ def test_each_pixel_gets_the_mean_of_the_looks_that_see_it():
             # The body's other leaves get nothing.
             return torch.cat([1 - body, body, *[torch.zeros_like(body)] * 3], dim=1).log()
 
-    segmenter = make_segmenter(second_look=True)
+    segmenter = make_segmenter(tta_views=True)
     segmenter.prepared["person"] = Counting()
     [found] = segmenter.descend([torch.rand(3, 32, 40)], [{}])
     body = found["person"][1, 16]
@@ -84,10 +84,10 @@ def test_each_pixel_gets_the_mean_of_the_looks_that_see_it():
         assert torch.allclose(body[columns], torch.tensor(share), atol=1e-3)
 
 
-@pytest.mark.parametrize("second_look", [False, True])
-def test_mirrored_images_get_mirrored_answers(second_look):
+@pytest.mark.parametrize("tta_views", [False, True])
+def test_mirrored_images_get_mirrored_answers(tta_views):
     image = random_image()
-    segmenter = make_segmenter(mirror=True, second_look=second_look)
+    segmenter = make_segmenter(tta_flip=True, tta_views=tta_views)
     tensors = [
         torch.from_numpy(some.copy()).permute(2, 0, 1) / 255 for some in (image, image[:, ::-1])
     ]

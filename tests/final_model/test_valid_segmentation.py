@@ -30,9 +30,9 @@ data: {{folder: data, longest_side: 48, near_gray_chroma: 12, description: drawi
 render_people: {{seed: 0, train: 2, val: 1, size: 32}}
 final:
   mode: hard
-  second_look: false
-  mirror: false
-  passes: 1
+  tta_views: false
+  tta_flip: false
+  mc_dropout_samples: 1
   precision: 32-true
   seed: 3
   bootstrap: 100
@@ -59,9 +59,9 @@ def segmenter() -> Segmenter:
             tree=SECTION,
             longest_side=48,
             mode="hard",
-            passes=1,
-            second_look=False,
-            mirror=False,
+            mc_dropout_samples=1,
+            tta_views=False,
+            tta_flip=False,
             seed=0,
             experts={name: settings for name in TREE.experts},
         ),

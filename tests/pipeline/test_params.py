@@ -70,10 +70,10 @@ def test_a_tiny_file_and_one_of_another_tree_are_valid(tiny_params, deep_tree):
 
 
 def test_each_stage_reads_its_sections(params_file, tmp_path, tree):
-    path = params_file(tmp_path, **{"train.seed": 7, "final.passes": 3})
+    path = params_file(tmp_path, **{"train.seed": 7, "final.mc_dropout_samples": 3})
     assert load_preprocessing(path).class_tree.root == tree.root
     assert load_train(path).experts["body"].seed == 7
-    assert load_final(path).passes == 3
+    assert load_final(path).mc_dropout_samples == 3
 
 
 def test_params_never_change(params_file, tmp_path):
@@ -186,7 +186,7 @@ def test_main_names_the_file_that_is_valid(params_file, tmp_path, monkeypatch, c
 
 
 def test_main_prints_every_problem_and_fails(params_file, tmp_path):
-    path = params_file(tmp_path, **{"train.epochs": 0, "final.passes": "few"})
+    path = params_file(tmp_path, **{"train.epochs": 0, "final.mc_dropout_samples": "few"})
     command = [sys.executable, "-m", "final_model_stage.pipeline.check_params", str(path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
@@ -194,7 +194,7 @@ def test_main_prints_every_problem_and_fails(params_file, tmp_path):
     assert done.stderr.splitlines() == [
         f"{path}: 2 problems",
         "  train.epochs: Input should be greater than 0, got 0",
-        "  final.passes: Input should be a valid integer, unable to parse string as an integer "
+        "  final.mc_dropout_samples: Input should be a valid integer, unable to parse string as an integer "
         "(at least 1, at most 1000), got 'few'",
     ]
 
