@@ -14,10 +14,10 @@ from benchmarks.setup import ROOT, Setup
 from deploy.predict.images import Job
 from deploy.predict.output_files import PredictionFiles, Wanted
 from deploy.predict.ray_cluster import predict_on_ray
-from final_model_stage.image_reader import MOST_PIXELS
+from final_model_stage.image_reader import MAX_PIXELS
 from final_model_stage.segmenter import Segmenter
 
-LONGEST_START = 600
+MAX_START = 600
 """Seconds that the workers may take to load; nothing is read before all of them have."""
 
 
@@ -69,7 +69,7 @@ def measure(setup: Setup) -> RaySpeed:
         logging_level=logging.WARNING,
         runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
     )
-    ray.data.DataContext.get_current().wait_for_min_actors_s = LONGEST_START
+    ray.data.DataContext.get_current().wait_for_min_actors_s = MAX_START
     try:
         rates = {count: on_ray(paths, setup, folder / f"out_{count}", count) for count in (1, 2)}
     finally:
@@ -91,7 +91,7 @@ def on_ray(paths: list[Path], setup: Setup, out: Path, workers: int) -> tuple[fl
     jobs = [Job(path, path.stem) for path in paths]
     load = Load(setup.segmenter, marks)
     start = time.time()
-    entries = list(predict_on_ray(jobs, load, files, MOST_PIXELS, workers))
+    entries = list(predict_on_ray(jobs, load, files, MAX_PIXELS, workers))
     end = time.time()
     if failed := [entry for entry in entries if "error" in entry]:
         raise RuntimeError(str(failed[0]))

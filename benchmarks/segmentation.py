@@ -18,7 +18,7 @@ from benchmarks.smp_baseline import unet
 from benchmarks.timing import interleaved
 from deploy.predict.images import Job, predict_pictures
 from deploy.predict.output_files import PredictionFiles, Wanted
-from final_model_stage.image_reader import MOST_PIXELS
+from final_model_stage.image_reader import MAX_PIXELS
 from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.prefetch import batches
 from preprocessing_stage.drawing.palette import palette
@@ -129,6 +129,6 @@ def segment(paths: Sequence[Path], segmenter: Segmenter, out: Path) -> None:
     """What `python -m deploy.predict` does with pictures."""
     files = PredictionFiles(out, segmenter.tree, Wanted())
     jobs = [Job(path, path.stem) for path in paths]
-    for entry in predict_pictures(jobs, segmenter, files, MOST_PIXELS):
+    for entry in predict_pictures(jobs, segmenter, files, MAX_PIXELS):
         if "error" in entry:
             raise RuntimeError(str(entry))

@@ -1,6 +1,6 @@
 """Pictures from strangers, as bounded arrays: the one place where unchecked files are decoded.
 
-A file says itself how much memory it wants. Here it gets what a picture of `most_pixels` takes
+A file says itself how much memory it wants. Here it gets what a picture of `max_pixels` takes
 while it is decoded: up to 4 bytes a pixel, in AVIF 8, in WebP and JPEG 2000 up to 20 (measured),
 and one large picture at a time whatever the number of threads. What comes out has no side above
 WORK_SIDE. Videos: decode_video.py.
@@ -24,7 +24,7 @@ from preprocessing_stage.dataset.dataset_folder import on_white
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """What is opened, by content. Pillow knows more, some of which start programs (EPS)."""
 
-MOST_PIXELS = 100_000_000
+MAX_PIXELS = 100_000_000
 """Of a picture, unless the caller says otherwise; cameras of 2026 take up to that many."""
 
 WORK_SIDE = 2048
@@ -51,17 +51,17 @@ class Picture:
     """Height and width of the picture itself, of which `image` is a smaller copy or all."""
 
 
-def decode_picture(source: Path | bytes, most_pixels: int = MOST_PIXELS) -> Picture:
+def decode_picture(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Picture:
     """The first frame of a file or of its content. Raises DecodeError, whatever is in it."""
     if isinstance(source, Path):
         check_regular(source)
     if Image.MAX_IMAGE_PIXELS is not None:  # Pillow's own limit is not to undercut ours
-        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, most_pixels)
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels)
     try:
         file = BytesIO(source) if isinstance(source, bytes) else source
         with Image.open(file, formats=FORMATS) as image:
             pixels = image.width * image.height
-            if pixels > most_pixels:
+            if pixels > max_pixels:
                 raise Image.DecompressionBombError
             if pixels <= _LARGE:
                 return _decode(image)
@@ -73,14 +73,14 @@ def decode_picture(source: Path | bytes, most_pixels: int = MOST_PIXELS) -> Pict
             f"no picture of a kind that is read; convert it to one of {', '.join(FORMATS)}"
         ) from error
     except Image.DecompressionBombError as error:
-        raise DecodeError(too_large(most_pixels)) from error
+        raise DecodeError(too_large(max_pixels)) from error
     except Exception as error:  # damaged files raise anything from struct.error to MemoryError
         raise DecodeError(f"damaged, or of a kind that is not read: {error}") from error
 
 
-def too_large(most_pixels: int) -> str:
+def too_large(max_pixels: int) -> str:
     """What to tell of a picture that claims more pixels."""
-    return f"more than {most_pixels:,} pixels; scale it down or raise the limit"
+    return f"more than {max_pixels:,} pixels; scale it down or raise the limit"
 
 
 def check_regular(path: Path) -> None:

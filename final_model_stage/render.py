@@ -38,7 +38,7 @@ OUT = Path("results/pictures")
 EXTREMES = 4
 """Images on the sheets of the best and the worst."""
 
-SMALLEST_SHARE = 0.02
+MIN_SHARE = 0.02
 """Of the foreground in an image that may be best or worst: IoU of a few pixels says little."""
 
 _SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -109,7 +109,7 @@ def extremes(rows: Sequence[Mapping[str, str]], figure: str) -> tuple[list[str],
     ranked = sorted(
         (float(row[figure]), row["id"])
         for row in rows
-        if float(row["foreground_share"]) > SMALLEST_SHARE and not math.isnan(float(row[figure]))
+        if float(row["foreground_share"]) > MIN_SHARE and not math.isnan(float(row[figure]))
     )
     ids = [sample for _, sample in ranked]
     return ids[::-1][:EXTREMES], ids[:EXTREMES]

@@ -36,7 +36,7 @@ SHEET = "sheet"
 DRAWN = 6
 """Images drawn by lot if none is named."""
 
-MOST = 100
+MAX_IMAGES = 100
 """Images on a sheet; matplotlib draws no picture higher than 65,536 pixels."""
 
 
@@ -88,8 +88,10 @@ def find_sources(
         while name in sources or name == SHEET:  # no picture may overwrite another
             name, number = f"{stem}_{number}", number + 1
         sources[name] = Path(file)
-    if len(sources) > MOST:
-        raise ValueError(f"{len(sources)} images are too many for a sheet, which takes {MOST}")
+    if len(sources) > MAX_IMAGES:
+        raise ValueError(
+            f"{len(sources)} images are too many for a sheet, which takes {MAX_IMAGES}"
+        )
     return sources
 
 
@@ -126,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--segmenter", type=Path, help="folder with segmenter.json")
     parser.add_argument("--data", type=Path, help="folder in the Pascal-Part layout")
     parser.add_argument(
-        "--random", type=_count, metavar="N", help=f"draw N validation images, at most {MOST}"
+        "--random", type=_count, metavar="N", help=f"draw N validation images, at most {MAX_IMAGES}"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder, default {OUT}")
@@ -134,8 +136,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MOST:
-        raise argparse.ArgumentTypeError(f"{text} is no number from 1 to {MOST}")
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_IMAGES:
+        raise argparse.ArgumentTypeError(f"{text} is no number from 1 to {MAX_IMAGES}")
     return int(text)
 
 

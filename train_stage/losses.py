@@ -13,14 +13,14 @@ from torch import Tensor
 from preprocessing_stage.dataset.class_tree import IGNORE
 
 
-def class_weights(pixels: Sequence[int], damping: float) -> Tensor:
-    """Weights (C,) float32 with mean 1 over the classes that occur: pixels ** -damping.
+def class_weights(pixels: Sequence[int], power: float) -> Tensor:
+    """Weights (C,) float32 with mean 1 over the classes that occur: pixels ** -power.
 
     A class without pixels gets 0.
     """
     counts = torch.tensor(pixels, dtype=torch.float64)
     present = counts > 0
-    weights = torch.where(present, counts.clamp(min=1) ** -damping, 0.0)
+    weights = torch.where(present, counts.clamp(min=1) ** -power, 0.0)
     return (weights * present.sum() / weights.sum()).float()
 
 

@@ -86,13 +86,13 @@ class ModelParams(Section):
 class LossParams(Section):
     dice_weight: float = Field(ge=0)
     """Weight of soft Dice beside cross-entropy."""
-    class_weight_damping: Probability
+    class_weight_power: Probability
     """Exponent d in weight = frequency ** -d: 0 = all classes alike, 1 = inverse frequency."""
 
 
 class AugmentationParams(Section):
     flip: Probability
-    smallest_crop: Annotated[float, Field(gt=0, le=1)]
+    min_crop_scale: Annotated[float, Field(gt=0, le=1)]
     """Smallest side of a random crop as a share of the box; the largest is 1.1."""
     aspect: Jitter
     """Largest relative change of the aspect ratio."""

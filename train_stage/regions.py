@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LARGEST_ASPECT = 2.0
+MAX_ASPECT = 2.0
 """Boxes more oblong than this are widened: squeezed limbs are hard to tell apart."""
 
 
@@ -32,8 +32,8 @@ def region_box(region: Tensor, margin: float) -> Tensor:
     width, height = right - left, bottom - top
     longer = torch.maximum(width, height)
     pad = margin * longer
-    half_width = torch.maximum(width, longer / LARGEST_ASPECT) / 2 + pad
-    half_height = torch.maximum(height, longer / LARGEST_ASPECT) / 2 + pad
+    half_width = torch.maximum(width, longer / MAX_ASPECT) / 2 + pad
+    half_height = torch.maximum(height, longer / MAX_ASPECT) / 2 + pad
     x, y = (left + right) / 2, (top + bottom) / 2
     return torch.stack([x - half_width, y - half_height, x + half_width, y + half_height])
 

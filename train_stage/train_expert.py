@@ -93,7 +93,7 @@ def make_loaders(
 
     def weights(nodes: Sequence[Node]) -> torch.Tensor:
         counts = [pixels[node.name] for node in nodes]
-        return class_weights(counts, params.loss.class_weight_damping)
+        return class_weights(counts, params.loss.class_weight_power)
 
     return Loaders(
         train=DataLoader(train, batch_sampler=batches, **options),

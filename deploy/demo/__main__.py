@@ -45,8 +45,8 @@ def main() -> None:
             Segmenter.load(path),
             path.resolve().name,
             find_examples(DatasetFolder(arguments.data or load_params().data.folder)),
-            most_bytes=arguments.most_megabytes * 1_000_000,
-            most_pixels=arguments.most_megapixels * 1_000_000,
+            max_bytes=arguments.max_megabytes * 1_000_000,
+            max_pixels=arguments.max_megapixels * 1_000_000,
         )
     except (OSError, ValueError) as error:
         raise SystemExit(str(error)) from error
@@ -72,10 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address, default %(default)s")
     parser.add_argument("--port", type=int, default=7860, help="default %(default)s")
     parser.add_argument(
-        "--most-megabytes", type=_positive, default=20, help="of an upload, default %(default)s"
+        "--max-megabytes", type=_positive, default=20, help="of an upload, default %(default)s"
     )
     parser.add_argument(
-        "--most-megapixels", type=_positive, default=100, help="of a picture, default %(default)s"
+        "--max-megapixels", type=_positive, default=100, help="of a picture, default %(default)s"
     )
     return parser
 

@@ -70,19 +70,19 @@ class Demo:
         name: str,
         examples: Sequence[Path],
         *,
-        most_bytes: int,
-        most_pixels: int,
+        max_bytes: int,
+        max_pixels: int,
     ) -> None:
         """name: what the page calls the segmenter. Raises DecodeError for a broken example."""
         self.segmenter, self.examples = segmenter, list(examples)
-        self.most_bytes, self.most_pixels = most_bytes, most_pixels
+        self.max_bytes, self.max_pixels = max_bytes, max_pixels
         self._turn = asyncio.Semaphore(1)
         self._present = 0
         self._page = fill(
             PAGE / "index.html.j2",
             name=name,
             tree=segmenter.tree,
-            megabytes=most_bytes // 1_000_000,
+            megabytes=max_bytes // 1_000_000,
             examples=[self._thumbnail(path) for path in examples],
         )
 
@@ -106,9 +106,9 @@ class Demo:
         content = bytearray()
         async for chunk in request.stream():
             content += chunk
-            if len(content) > self.most_bytes:
+            if len(content) > self.max_bytes:
                 raise HTTPException(
-                    413, f"more than {self.most_bytes / 1e6:g} MB; send a smaller picture"
+                    413, f"more than {self.max_bytes / 1e6:g} MB; send a smaller picture"
                 )
         return await self._answered(bytes(content))
 
@@ -135,7 +135,7 @@ class Demo:
         return answer(self.segmenter, self._decoded(source))
 
     def _decoded(self, source: Path | bytes) -> np.ndarray:
-        return decode_picture(source, self.most_pixels).image
+        return decode_picture(source, self.max_pixels).image
 
     def _thumbnail(self, path: Path) -> str:
         try:

@@ -33,7 +33,7 @@ from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 from preprocessing_stage.drawing.palette import palette
 from preprocessing_stage.params import load_params
 
-LEAST_AGREEMENT = 0.999
+MIN_AGREEMENT = 0.999
 """Share of all pixels of the images that must have the same label."""
 
 CHECKED = 20
@@ -155,7 +155,7 @@ def check(segmenter: Segmenter, run: Run, paths: Sequence[Path]) -> float:
         equal = run(image) == segmenter(image)
         same, pixels = same + int(equal.sum()), pixels + equal.size
         worst = min(worst, (float(equal.mean()), path))
-    if same / pixels < LEAST_AGREEMENT:
+    if same / pixels < MIN_AGREEMENT:
         raise ValueError(
             f"only {100 * same / pixels:.3f} % of the pixels have the segmenter's label, "
             f"{100 * worst[0]:.1f} % in {worst[1]}: not exported"

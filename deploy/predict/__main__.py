@@ -31,7 +31,7 @@ from deploy.predict.index import Entry, PredictionIndex
 from deploy.predict.output_files import PredictionFiles, Wanted
 from deploy.predict.sources import find_segmenter, find_sources, is_video
 from deploy.predict.videos import predict_video, video_path
-from final_model_stage.image_reader import MOST_PIXELS
+from final_model_stage.image_reader import MAX_PIXELS
 from final_model_stage.segmenter import Segmenter
 from train_stage.precision import Precision
 
@@ -67,11 +67,11 @@ def main(argv: Sequence[str] | None = None) -> None:
                 todo,
                 partial(load, folder.absolute()),
                 files,
-                arguments.most_pixels,
+                arguments.max_pixels,
                 arguments.ray_workers,
             )
         else:
-            entries = predict(todo, segmenter, files, arguments.most_pixels)
+            entries = predict(todo, segmenter, files, arguments.max_pixels)
     except (OSError, ValueError, ImportError) as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from error
@@ -91,14 +91,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def predict(
-    jobs: Sequence[Job], segmenter: Segmenter, files: PredictionFiles, most_pixels: int
+    jobs: Sequence[Job], segmenter: Segmenter, files: PredictionFiles, max_pixels: int
 ) -> Iterator[Entry]:
     """The index's line of each job when its files are written: pictures, then videos."""
     pictures = (job for job in jobs if not is_video(job.source))
     videos = (job for job in jobs if is_video(job.source))
     return chain(
-        predict_pictures(pictures, segmenter, files, most_pixels),
-        (predict_video(job, segmenter, files.out, most_pixels) for job in videos),
+        predict_pictures(pictures, segmenter, files, max_pixels),
+        (predict_video(job, segmenter, files.out, max_pixels) for job in videos),
     )
 
 
@@ -147,11 +147,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--fast", action="store_true", help="each expert looks once: faster, less exact")
     add("--skip-existing", action="store_true", help="go on where a run was broken off")
     add(
-        "--most-pixels",
+        "--max-pixels",
         type=int,
-        default=MOST_PIXELS,
+        default=MAX_PIXELS,
         metavar="N",
-        help=f"refuse pictures with more, default {MOST_PIXELS:,}: a pixel takes 4 bytes or more",
+        help=f"refuse pictures with more, default {MAX_PIXELS:,}: a pixel takes 4 bytes or more",
     )
     add(
         "--precision", choices=("auto", *get_args(Precision)), default="auto", help="of the network"

@@ -51,14 +51,14 @@ class Found:
 
 
 def predict_pictures(
-    jobs: Iterable[Job], segmenter: Segmenter, files: PredictionFiles, most_pixels: int
+    jobs: Iterable[Job], segmenter: Segmenter, files: PredictionFiles, max_pixels: int
 ) -> Iterator[Entry]:
     """The index's line of each job, in order, when its files are written."""
     with (
         ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as readers,
         ThreadPoolExecutor(WRITERS) as writers,
     ):
-        pictures = ahead(readers, partial(read, most_pixels=most_pixels), jobs, BATCH)
+        pictures = ahead(readers, partial(read, max_pixels=max_pixels), jobs, BATCH)
         found = (
             one
             for batch in batches(pictures, BATCH)
@@ -67,9 +67,9 @@ def predict_pictures(
         yield from ahead(writers, partial(write, files), found, WRITERS)
 
 
-def read(job: Job, most_pixels: int) -> Read:
+def read(job: Job, max_pixels: int) -> Read:
     try:
-        return Read(job, decode_picture(job.source, most_pixels))
+        return Read(job, decode_picture(job.source, max_pixels))
     except DecodeError as error:
         return Read(job, error)
 

@@ -14,7 +14,7 @@ Entry = dict[str, Any]
 """A line: `source` (absolute path), `name`, and what was found, or `error`."""
 
 INDEX = "index.jsonl"
-LONGEST_STEM = 200
+MAX_STEM_BYTES = 200
 """Bytes. A file system takes names of 255, and numbers and endings come after it."""
 
 
@@ -51,7 +51,7 @@ class PredictionIndex:
         if (known := self._names.get(str(source))) is not None:
             return known
         stem = source.stem
-        while len(os.fsencode(stem)) > LONGEST_STEM:
+        while len(os.fsencode(stem)) > MAX_STEM_BYTES:
             stem = stem[:-1]
         name, number = stem, 2
         while name.casefold() in self._taken:

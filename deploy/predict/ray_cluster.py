@@ -33,7 +33,7 @@ def predict_on_ray(
     jobs: Sequence[Job],
     load: Callable[[], Segmenter],
     files: PredictionFiles,
-    most_pixels: int,
+    max_pixels: int,
     workers: int | None = None,
 ) -> Iterator[Entry]:
     """The index's line of each job when its files are written, in any order.
@@ -56,10 +56,10 @@ def predict_on_ray(
     rows = [{"value": pickle.dumps(job)} for job in jobs]
     entries = (
         ray.data.from_items(rows, override_num_blocks=max(1, -(-len(rows) // BATCH)))
-        .map(partial(_read, most_pixels=most_pixels), num_cpus=_HALF)
+        .map(partial(_read, max_pixels=max_pixels), num_cpus=_HALF)
         .map_batches(
             _Worker,
-            fn_constructor_args=(load, files, most_pixels),
+            fn_constructor_args=(load, files, max_pixels),
             batch_size=BATCH,
             compute=ray.data.ActorPoolStrategy(size=count),
             # With all CPUs taken, Ray would wait for ever for one to read with.
@@ -71,19 +71,19 @@ def predict_on_ray(
     return (pickle.loads(row["value"]) for row in entries.iter_rows())
 
 
-def _read(row: Row, most_pixels: int) -> Row:
+def _read(row: Row, max_pixels: int) -> Row:
     job: Job = pickle.loads(row["value"])
-    return {"value": pickle.dumps(job if is_video(job.source) else read(job, most_pixels))}
+    return {"value": pickle.dumps(job if is_video(job.source) else read(job, max_pixels))}
 
 
 class _Worker:
     """A process with a segmenter."""
 
     def __init__(
-        self, load: Callable[[], Segmenter], files: PredictionFiles, most_pixels: int
+        self, load: Callable[[], Segmenter], files: PredictionFiles, max_pixels: int
     ) -> None:
         self.segmenter = load()
-        self.files, self.most_pixels = files, most_pixels
+        self.files, self.max_pixels = files, max_pixels
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
         """Pictures become what is found in them; videos are done here, from file to file."""
@@ -91,7 +91,7 @@ class _Worker:
         pictures = [one for one in given if isinstance(one, Read)]
         done: list[Any] = list(segment(self.segmenter, pictures, self.files.wanted.details))
         done += [
-            predict_video(job, self.segmenter, self.files.out, self.most_pixels)
+            predict_video(job, self.segmenter, self.files.out, self.max_pixels)
             for job in given
             if isinstance(job, Job)
         ]

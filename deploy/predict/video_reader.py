@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 
 from final_model_stage.image_reader import (
-    MOST_PIXELS,
+    MAX_PIXELS,
     WORK_SIDE,
     DecodeError,
     check_regular,
@@ -37,7 +37,7 @@ class Frame:
     """When it is shown."""
 
 
-def decode_video(path: Path, most_pixels: int = MOST_PIXELS) -> Iterator[Frame]:
+def decode_video(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
     """The frames of the first video stream. Raises DecodeError, whatever is in the file."""
     av = require_av()
     check_regular(path)
@@ -47,8 +47,8 @@ def decode_video(path: Path, most_pixels: int = MOST_PIXELS) -> Iterator[Frame]:
                 raise DecodeError("no video in it")
             stream = container.streams.video[0]
             pixels = stream.width * stream.height
-            if pixels > most_pixels:
-                raise DecodeError(f"frames of {too_large(most_pixels)}")
+            if pixels > max_pixels:
+                raise DecodeError(f"frames of {too_large(max_pixels)}")
             stream.thread_type = "AUTO"
             shown = float("-inf")
             for number, frame in enumerate(container.decode(stream)):

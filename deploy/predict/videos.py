@@ -30,16 +30,16 @@ def video_path(out: Path, name: str) -> Path:
     return out / f"{name}.mp4"
 
 
-def predict_video(job: Job, segmenter: Segmenter, out: Path, most_pixels: int) -> Entry:
+def predict_video(job: Job, segmenter: Segmenter, out: Path, max_pixels: int) -> Entry:
     """Write the overlaid video. Returns its line in the index; areas are means over frames."""
     entry: Entry = {"source": str(job.source), "name": job.name}
     try:
-        return entry | _predict(job, segmenter, out, most_pixels)
+        return entry | _predict(job, segmenter, out, max_pixels)
     except DecodeError as error:
         return entry | {"error": str(error)}
 
 
-def _predict(job: Job, segmenter: Segmenter, out: Path, most_pixels: int) -> Entry:
+def _predict(job: Job, segmenter: Segmenter, out: Path, max_pixels: int) -> Entry:
     av = require_av()
     table = palette(segmenter.tree)
     pixels: Counter[str] = Counter()
@@ -51,7 +51,7 @@ def _predict(job: Job, segmenter: Segmenter, out: Path, most_pixels: int) -> Ent
     ):
         stream = container.add_stream("libx264", options={"crf": "20", "preset": "veryfast"})
         stream.pix_fmt, stream.codec_context.time_base = "yuv420p", _CLOCK
-        for batch in batches(_frames(reader, job.source, most_pixels), BATCH):
+        for batch in batches(_frames(reader, job.source, max_pixels), BATCH):
             labelled = segmenter.label([frame.image for frame in batch])
             for frame, (labels, _) in zip(batch, labelled, strict=True):
                 covered = _even(overlay(frame.image, labels, table))
@@ -73,9 +73,9 @@ def _predict(job: Job, segmenter: Segmenter, out: Path, most_pixels: int) -> Ent
     }
 
 
-def _frames(reader: ThreadPoolExecutor, path: Path, most_pixels: int) -> Iterator[Frame]:
+def _frames(reader: ThreadPoolExecutor, path: Path, max_pixels: int) -> Iterator[Frame]:
     """Frames, decoded ahead in the one thread of `reader`."""
-    stream = decode_video(path, most_pixels)
+    stream = decode_video(path, max_pixels)
     decoded = ahead(reader, lambda _: next(stream, None), repeat(None), BATCH)
     return (frame for frame in takewhile(lambda frame: frame is not None, decoded) if frame)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from preprocessing_stage.dataset.class_tree import ClassTree, Node
 
-LEAST = 1e-12
+EPS = 1e-12
 """Probabilities are divided by this at least: an expert may leave nothing to a node."""
 
 Conditionals = dict[str, Tensor]
@@ -37,7 +37,7 @@ class NodeLeaves:
     def split(self, belief: Tensor) -> Tensor:
         """Probability of each child, given the node, (children, h, w), from that of its leaves."""
         sums = torch.stack([belief[own].sum(0) for own in self.children])
-        return sums / belief.sum(0).clamp(min=LEAST)
+        return sums / belief.sum(0).clamp(min=EPS)
 
 
 def revised(belief: Tensor, answer: Tensor, region: Tensor, node: NodeLeaves) -> Tensor:
@@ -46,7 +46,7 @@ def revised(belief: Tensor, answer: Tensor, region: Tensor, node: NodeLeaves) ->
     belief: (own leaves, h, w), their sum is what the node is believed to have. answer: of the
     same shape, given the node. The mean over the experts so far, inside the region (h, w).
     """
-    total = belief.sum(0).clamp(min=LEAST)
+    total = belief.sum(0).clamp(min=EPS)
     mean = (belief / total * node.above + answer) / (node.above + 1)
     return torch.where(region, total * mean, belief)
 

@@ -14,7 +14,7 @@ from preprocessing_stage.dataset.class_tree import ClassTree, tree_problems
 from preprocessing_stage.params import Section, validate
 from train_stage.params import ExpertParams, ModelParams
 
-MOST_SETTINGS = 2**20
+MAX_SETTINGS = 2**20
 
 
 class ExpertSettings(Section):
@@ -38,8 +38,8 @@ class Settings(ChainParams):
 
 def read_settings(path: Path) -> Settings:
     """`segmenter.json`, of whatever origin. Raises OSError, or ValueError with all problems."""
-    if path.stat().st_size > MOST_SETTINGS:
-        raise ValueError(f"{path}: has more than {MOST_SETTINGS} bytes, is no segmenter.json")
+    if path.stat().st_size > MAX_SETTINGS:
+        raise ValueError(f"{path}: has more than {MAX_SETTINGS} bytes, is no segmenter.json")
     try:
         values = from_json(path.read_bytes(), allow_inf_nan=False)
     except ValueError as error:

@@ -17,7 +17,7 @@ from preprocessing_stage.dataset.atomic_write import replacing
 from train_stage.model import Expert
 from train_stage.params import ModelParams
 
-MOST_BYTES = 4 * 2**30
+MAX_BYTES = 4 * 2**30
 """Of one expert's weights: a billion parameters."""
 _HEADER = 100 * 2**20  # the most that the format allows
 
@@ -51,7 +51,7 @@ def read_expert(path: Path, model: ModelParams, leaves: int, digest: str | None)
         raise ValueError(f"{path}: segmenter.json names no such network: {error}") from error
     shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
     most = sum(8 * tensor.numel() for tensor in network.state_dict().values())
-    if most > 2 * MOST_BYTES or path.stat().st_size > most + _HEADER:
+    if most > 2 * MAX_BYTES or path.stat().st_size > most + _HEADER:
         raise ValueError(f"{path}: does not fit segmenter.json: {path.stat().st_size} bytes")
     try:
         with safe_open(path, "pt") as file:

@@ -18,7 +18,7 @@ from train_stage.confusion import confusion_matrix
 
 BATCH = 16
 """Images that are read and segmented at once."""
-MOST_PIXELS = 16_000_000
+MAX_PIXELS = 16_000_000
 """Of them together; the true regions take 4 bytes for each pixel and class."""
 
 
@@ -63,11 +63,11 @@ def true_conditionals(labels: np.ndarray, tree: ClassTree, level: int) -> Condit
 
 
 def _batches(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
-    """BATCH of them at a time, or fewer where MOST_PIXELS are reached before."""
+    """BATCH of them at a time, or fewer where MAX_PIXELS are reached before."""
     batch: list[Pair] = []
     for pair in pairs:
         batch.append(pair)
-        if len(batch) == BATCH or sum(one.labels.size for one in batch) >= MOST_PIXELS:
+        if len(batch) == BATCH or sum(one.labels.size for one in batch) >= MAX_PIXELS:
             yield batch
             batch = []
     if batch:

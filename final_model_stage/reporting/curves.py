@@ -17,7 +17,7 @@ from PIL import Image
 
 from final_model_stage.reporting.figures import FAINT, INK, spoken
 
-MOST_BYTES = 430_000
+MAX_BYTES = 430_000
 """Of an embedded photograph, so that four of them stay below 2.3 MB as text."""
 
 _WIDTHS = (1600, 1400, 1200, 1000, 850, 700, 550, 400, 250)
@@ -34,7 +34,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def embedded(path: Path) -> str:
-    """A picture as a JPEG of up to MOST_BYTES, as wide as that allows. Raises OSError."""
+    """A picture as a JPEG of up to MAX_BYTES, as wide as that allows. Raises OSError."""
     with Image.open(path) as file:
         picture = file.convert("RGB")
     for width in _WIDTHS:
@@ -44,7 +44,7 @@ def embedded(path: Path) -> str:
             small = picture.resize((width, height), Image.Resampling.LANCZOS)
         buffer = BytesIO()
         small.save(buffer, "JPEG", quality=82, optimize=True)
-        if buffer.tell() <= MOST_BYTES:
+        if buffer.tell() <= MAX_BYTES:
             break
     return _address("image/jpeg", buffer.getvalue())
 

@@ -30,7 +30,7 @@ STYLE: dict[Any, Any] = {
 }
 
 # Inches. A column is as wide as the longest side of the picture in it.
-_MOST_SIDE = 10_000
+_MAX_SIDE = 10_000
 """Pixels; Pillow refuses larger pictures as bombs."""
 _COLUMN, _GAP, _MARGIN, _TITLE, _HEADER, _CAPTION, _LINE = 2.5, 0.1, 0.2, 0.4, 0.5, 0.3, 0.23
 _PIXELS = 500  # of that side: smooth outlines, also around small photographs
@@ -87,12 +87,12 @@ def panel_figure(rows: Sequence[Row], tree: ClassTree, title: str = "") -> Figur
 def save(figure: Figure, path: Path, dpi: int = 150, levels: int = 64) -> None:
     """The figure as a PNG, the same bytes for the same figure.
 
-    dpi: less where a side would get more than _MOST_SIDE pixels.
+    dpi: less where a side would get more than _MAX_SIDE pixels.
     levels: of each channel, 2 to 256. On pages of photographs 64 take a third less than 256 and
     look the same; an indexed palette takes less still, but changes the colours of the legend.
     """
     buffer = BytesIO()
-    dpi = min(dpi, int(_MOST_SIDE / max(figure.get_size_inches())))
+    dpi = min(dpi, int(_MAX_SIDE / max(figure.get_size_inches())))
     figure.savefig(buffer, format="png", dpi=dpi, pil_kwargs={"compress_level": 0})
     steps = levels - 1
     table = [round(round(value * steps / 255) * 255 / steps) for value in range(256)]

@@ -24,7 +24,7 @@ RENDERED_PEOPLE = Path("data/rendered_people")
 """The data set that the pipeline makes itself."""
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 LABEL_SUFFIXES = (".png", ".npy")
-MOST_PIXELS = 64_000_000
+MAX_PIXELS = 64_000_000
 """Of a photograph or label map. A file of some kilobytes can name a size that fills the memory."""
 
 
@@ -119,7 +119,7 @@ def read_labels(path: Path | str) -> np.ndarray:
             labels = np.asarray(image)
     if labels.dtype != np.uint8 or labels.ndim != 2:
         raise ValueError(f"array is {labels.dtype} {labels.shape}, needs uint8 (height, width)")
-    if labels.size > MOST_PIXELS:
+    if labels.size > MAX_PIXELS:
         raise ValueError(_too_large(labels.shape[1], labels.shape[0]))
     if not labels.size:
         raise ValueError(f"array is {labels.shape}, has no pixel")
@@ -153,7 +153,7 @@ def _find(present: set[str], folder: Path, sample: str, suffixes: tuple[str, ...
 
 def _check_picture(image: Image.Image) -> None:
     """Raises ValueError for what the header tells already; no pixel is decoded yet."""
-    if image.width * image.height > MOST_PIXELS:
+    if image.width * image.height > MAX_PIXELS:
         raise ValueError(_too_large(image.width, image.height))
     # The second picture of a phone's JPEG is a preview of the first, that of a PNG an animation.
     if image.format == "PNG" and getattr(image, "is_animated", False):
@@ -161,4 +161,4 @@ def _check_picture(image: Image.Image) -> None:
 
 
 def _too_large(width: int, height: int) -> str:
-    return f"is {width} x {height}, more than {MOST_PIXELS:,} pixels; scale it down"
+    return f"is {width} x {height}, more than {MAX_PIXELS:,} pixels; scale it down"

@@ -43,8 +43,8 @@ def served(tmp_path_factory):
         make_segmenter(TREE),
         "tiny & <b>bold</b>",
         sorted(folder.iterdir()),
-        most_bytes=1_000_000,
-        most_pixels=40_000,
+        max_bytes=1_000_000,
+        max_pixels=40_000,
     )
     config = uvicorn.Config(make_app(page, "127.0.0.1"), port=0, log_level="error")
     server = uvicorn.Server(config)
@@ -172,7 +172,7 @@ def test_options():
     options = demo._parser().parse_args([])
     assert options.host == "127.0.0.1"
     with pytest.raises(SystemExit):
-        demo._parser().parse_args(["--most-megabytes", "0"])
+        demo._parser().parse_args(["--max-megabytes", "0"])
 
 
 def test_examples_come_from_all_over_the_validation_split(make_dataset, tmp_path):

@@ -34,7 +34,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests/fixtures")]
 from drawn_files import encoded, photograph  # noqa: E402
 from input_kinds import tiny_segmenter  # noqa: E402
 
-MOST_GROWTH = 1.2
+MAX_GROWTH = 1.2
 PATIENCE = 120
 """Seconds for an answer, and for the server to start; the machine may have other work."""
 KIND = {"content-type": "application/octet-stream"}
@@ -157,9 +157,9 @@ def main() -> None:
     print(f"{found.settled / 1e6:.0f} MB, then {found.last / 1e6:.0f} MB: {found.growth:.2f} times")
     for what in found.wrong[:10]:
         print(f"FAILED: {what}")
-    if found.growth > MOST_GROWTH:
+    if found.growth > MAX_GROWTH:
         print("FAILED: memory grows")
-    sys.exit(bool(found.wrong) or found.growth > MOST_GROWTH)
+    sys.exit(bool(found.wrong) or found.growth > MAX_GROWTH)
 
 
 if __name__ == "__main__":

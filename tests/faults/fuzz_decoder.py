@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from final_model_stage.image_reader import FORMATS, DecodeError, decode_picture
 
-MOST_PIXELS = 4_000_000
+MAX_PIXELS = 4_000_000
 SECONDS = 20
 MEMORY = 4 * 2**30
 """Of addresses, most of which are the libraries'."""
@@ -92,7 +92,7 @@ def mutated(chance: random.Random, pictures: list[bytes]) -> bytes:
 
 
 def fuzz(
-    inputs: int, seed: int, most_pixels: int = MOST_PIXELS, current: mmap.mmap | None = None
+    inputs: int, seed: int, max_pixels: int = MAX_PIXELS, current: mmap.mmap | None = None
 ) -> Counter[str]:
     """How often each came out: a picture, or the beginning of a refusal. Raises what is neither."""
     chance, pictures, said = random.Random(seed), corpus(), Counter[str]()
@@ -102,7 +102,7 @@ def fuzz(
             current[: 4 + len(data)] = struct.pack("<I", len(data)) + data
             signal.alarm(SECONDS)  # its default is the end of the process: a hang is seen as one
         try:
-            picture = decode_picture(data, most_pixels)
+            picture = decode_picture(data, max_pixels)
         except DecodeError as error:
             said[str(error).partition(":")[0].partition(";")[0][:30]] += 1
         else:
@@ -118,13 +118,13 @@ def main() -> None:
     )
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--most-pixels", type=int, default=MOST_PIXELS, help="what a file may have")
+    parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help="what a file may have")
     arguments = parser.parse_args()
     current, begin = mmap.mmap(-1, 2**20), time.monotonic()
     sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - warnings of the decoders
     if not (child := os.fork()):
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        said = fuzz(arguments.inputs, arguments.seed, arguments.most_pixels, current)
+        said = fuzz(arguments.inputs, arguments.seed, arguments.max_pixels, current)
         for what, count in said.most_common(12):
             print(f"{count:8} {what}", flush=True)
         os._exit(0)

@@ -32,7 +32,7 @@ CLEAR = (
     r"process \d+ is still .*; wait for it or end it"  # ours
     r"|is busy, it is being blocked by|Unable to acquire lock.*"  # DVC's, with the process's id
 )
-MOST_RUNS = 3
+MAX_RUNS = 3
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def kill_once(
     first.wait()
     stage = workspace.stages_run(folder)[-1]
     done, said, runs, outcome = workspace.recorded(folder), [], 0, "no end"
-    while runs < MOST_RUNS:
+    while runs < MAX_RUNS:
         runs += 1
         status = workspace.run(folder)
         if again := done & set(workspace.stages_run(folder)):

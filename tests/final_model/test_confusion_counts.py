@@ -39,7 +39,7 @@ def test_where_true_parents_are_unknown_no_child_is_asked(monkeypatch):
 
 
 def test_large_photographs_are_evaluated_a_few_at_a_time(monkeypatch):
-    monkeypatch.setattr(evaluate_module, "MOST_PIXELS", 30)
+    monkeypatch.setattr(evaluate_module, "MAX_PIXELS", 30)
     sizes = [4, 3, 5, 1, 1, 1]
     pairs = [Pair(str(s), np.zeros((s, s, 3), np.uint8), np.zeros((s, s), np.uint8)) for s in sizes]
     batches = [[len(pair.labels) for pair in batch] for batch in evaluate_module._batches(pairs)]

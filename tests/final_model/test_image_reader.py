@@ -131,15 +131,15 @@ def test_bombs_are_refused_by_what_they_claim() -> None:
         with pytest.raises(DecodeError, match=r"more than 100,000,000 pixels.*raise the limit"):
             decode_picture(png(width, 10_000, 8, 2, b""))
     with pytest.raises(DecodeError, match="more than 2,399 pixels"):
-        decode_picture(PNG, most_pixels=2399)
-    assert decode_picture(PNG, most_pixels=2400).size == (40, 60)
+        decode_picture(PNG, max_pixels=2399)
+    assert decode_picture(PNG, max_pixels=2400).size == (40, 60)
 
 
 def test_the_limit_can_be_raised_above_that_of_pillow() -> None:
     content = encoded(Image.new("1", (20_000, 10_000)), "PNG")  # 200 megapixels
     with pytest.raises(DecodeError, match="pixels"):
         decode_picture(content)
-    assert decode_picture(content, most_pixels=200_000_000).size == (10_000, 20_000)
+    assert decode_picture(content, max_pixels=200_000_000).size == (10_000, 20_000)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -206,7 +206,7 @@ def test_damaged_files_give_a_picture_or_an_error(contents, data) -> None:
             content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     keep = data.draw(st.integers(0, len(content)))
     try:
-        picture = decode_picture(bytes(content[:keep]), most_pixels=1_000_000)
+        picture = decode_picture(bytes(content[:keep]), max_pixels=1_000_000)
     except DecodeError as error:
         assert str(error)
     else:
@@ -240,7 +240,7 @@ def test_large_frames_are_scaled_down(tmp_path: Path, monkeypatch: pytest.Monkey
     [frame] = decode_video(tmp_path / "a.mp4")
     assert frame.image.shape == (24, 32, 3)
     with pytest.raises(DecodeError, match="more than 3,071 pixels"):
-        list(decode_video(tmp_path / "a.mp4", most_pixels=3071))
+        list(decode_video(tmp_path / "a.mp4", max_pixels=3071))
 
 
 def test_damaged_videos_say_so(tmp_path: Path) -> None:
@@ -268,6 +268,6 @@ def test_without_pyav_videos_say_what_to_install(
 
 def test_the_limits_do_not_wear_off() -> None:
     """A picture decoded with a high limit leaves the default one as it was."""
-    decode_picture(JPEG, most_pixels=10**9)
+    decode_picture(JPEG, max_pixels=10**9)
     with pytest.raises(DecodeError, match="more than 100,000,000"):
         decode_picture(png(10_001, 10_000, 8, 2, b""))

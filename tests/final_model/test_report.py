@@ -10,7 +10,7 @@ from PIL import Image
 from result_fixtures import write_results
 
 from final_model_stage import report
-from final_model_stage.reporting.curves import MOST_BYTES, embedded
+from final_model_stage.reporting.curves import MAX_BYTES, embedded
 from final_model_stage.reporting.templates import fill
 from preprocessing_stage.dataset.class_tree import ClassTree
 
@@ -112,7 +112,7 @@ def test_a_run_without_a_common_network_has_only_its_experts(made, any_tree, tmp
 def test_large_sheets_are_scaled_down(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (1500, 2000, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "sheet.png", compress_level=0)
-    assert len(embedded(tmp_path / "sheet.png")) <= MOST_BYTES * 4 / 3 + 30
+    assert len(embedded(tmp_path / "sheet.png")) <= MAX_BYTES * 4 / 3 + 30
 
 
 def test_a_single_level_has_no_errors_from_above(tiny_params, tmp_path):

@@ -168,7 +168,7 @@ def test_class_weights_come_from_the_pixels_of_leaves_and_children(
     pairs = draw_pairs(3)
     write_packed(tmp_path, {"train": pairs, "val": pairs[:1]})
     monkeypatch.chdir(tmp_path)
-    split = loaders(loss={"class_weight_damping": 1}).split
+    split = loaders(loss={"class_weight_power": 1}).split
     body = sum((labels > 0).mean() for _, labels in pairs) / 3
     expected = torch.tensor([2 * body, 2 * (1 - body)]).float()
     torch.testing.assert_close(split.child_weights, expected)

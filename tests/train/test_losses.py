@@ -25,10 +25,10 @@ def random_batch(samples: int = 4) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("damping", "expected"), [(0, [1, 0, 1]), (0.5, [4 / 3, 0, 2 / 3]), (1, [1.6, 0, 0.4])]
+    ("power", "expected"), [(0, [1, 0, 1]), (0.5, [4 / 3, 0, 2 / 3]), (1, [1.6, 0, 0.4])]
 )
-def test_class_weights_by_hand(damping: float, expected: list[float]) -> None:
-    weights = class_weights([100, 0, 400], damping)
+def test_class_weights_by_hand(power: float, expected: list[float]) -> None:
+    weights = class_weights([100, 0, 400], power)
     torch.testing.assert_close(weights, torch.tensor(expected, dtype=torch.float32))
 
 

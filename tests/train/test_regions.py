@@ -14,7 +14,7 @@ from train_stage.augmentation import random_frame
 from train_stage.dataset import ExpertSamples
 from train_stage.params import AugmentationParams
 from train_stage.regions import (
-    LARGEST_ASPECT,
+    MAX_ASPECT,
     box_frame,
     region_box,
     unwarp,
@@ -55,7 +55,7 @@ def test_box_contains_every_pixel_of_the_region(region: np.ndarray, margin: floa
     assert left <= columns.min() + 1e-4 and columns.max() + 1 <= right + 1e-4
     assert top <= rows.min() + 1e-4 and rows.max() + 1 <= bottom + 1e-4
     sides = sorted([right - left, bottom - top])
-    assert sides[1] <= LARGEST_ASPECT * sides[0] + 1e-3
+    assert sides[1] <= MAX_ASPECT * sides[0] + 1e-3
 
 
 @pytest.mark.parametrize("size", [40, 24])
@@ -136,7 +136,7 @@ def test_image_region_and_target_stay_aligned(tmp_path) -> None:
     image = np.zeros((48, 64, 3), np.uint8)
     image[24:, :, 0] = 255
     image[labels > 0, 1] = 255
-    changes = {"flip": 0.5, "smallest_crop": 0.6, "aspect": 0.25, "rotation": 30}
+    changes = {"flip": 0.5, "min_crop_scale": 0.6, "aspect": 0.25, "rotation": 30}
     params = expert_params(input_size=64, augmentation=NO_JITTER | changes)
     samples = ExpertSamples(
         packed_split(tmp_path, [(image, labels)]), TREE, "body", params, augment=True
