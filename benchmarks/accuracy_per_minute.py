@@ -46,7 +46,7 @@ from final_model_stage import build_segmenter
 from final_model_stage.evaluation.confusion_counts import evaluate
 from final_model_stage.evaluation.metrics import dataset_miou
 from final_model_stage.segmenter import Segmenter
-from preprocessing_stage.dataset.atomic_write import replacing, write_json
+from preprocessing_stage.dataset.atomic_write import atomic_write, write_json
 from preprocessing_stage.dataset.check_dataset import read_pairs, sound
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import RENDERED_PEOPLE, DatasetFolder
@@ -239,7 +239,7 @@ def plot(points: list[Point], path: Path) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, fontsize=8)
     figure.tight_layout()
-    with replacing(path, "wb") as file:
+    with atomic_write(path, "wb") as file:
         figure.savefig(file, format="svg", metadata={"Date": None})
     plt.close(figure)
 

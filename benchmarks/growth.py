@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.child import Figures, run_child
 from benchmarks.rows import Row
 from benchmarks.setup import Setup, copies, make_workspace
-from preprocessing_stage.dataset.atomic_write import replacing
+from preprocessing_stage.dataset.atomic_write import atomic_write
 
 STEPS = {
     "packing": "packing",
@@ -113,6 +113,6 @@ def plot(growth: Growth, path: Path) -> None:
     time.legend(frameon=False, fontsize=8)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, "wb") as file:
+    with atomic_write(path, "wb") as file:
         figure.savefig(file, format="svg", metadata={"Date": None})
     plt.close(figure)

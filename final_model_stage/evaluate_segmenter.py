@@ -17,7 +17,7 @@ from final_model_stage.evaluation.metrics import mean_iou, summary
 from final_model_stage.params import load_params
 from final_model_stage.print_results import table
 from final_model_stage.segmenter import Segmenter
-from preprocessing_stage.dataset.atomic_write import refused_in_words, replacing, write_json
+from preprocessing_stage.dataset.atomic_write import atomic_write, refused_in_words, write_json
 from preprocessing_stage.dataset.check_dataset import DatasetError, listing_problems
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
@@ -27,20 +27,20 @@ def write(evaluation: Evaluation, tree: ClassTree, figures: dict, out: Path) -> 
     """The four files into the folder `out`."""
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "metrics.json", figures)
-    with replacing(out / "iou.csv", newline="") as file:
+    with atomic_write(out / "iou.csv", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["level", "class", "iou"])
         for level in range(tree.depth):
             for node in tree.level(level):
                 rows.writerow([level, node.name, figures["iou"][node.name]])
     leaves = [leaf.name for leaf in tree.leaves]
-    with replacing(out / "confusion.csv", newline="") as file:
+    with atomic_write(out / "confusion.csv", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["truth", *leaves])
         for name, row in zip(leaves, evaluation.counts.sum(0).tolist(), strict=True):
             rows.writerow([name, *row])
     foreground = [leaf.id != BACKGROUND for leaf in tree.leaves]
-    with replacing(out / "images.csv", newline="") as file:
+    with atomic_write(out / "images.csv", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         levels = range(tree.depth)
         rows.writerow(["id", "foreground_share", *(f"mIoU_{k}" for k in levels)])

@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 from final_model_stage.reporting.curves import embedded, iou_curves, loss_curves
 from final_model_stage.reporting.levels import read_levels
 from final_model_stage.reporting.templates import fill
-from preprocessing_stage.dataset.atomic_write import refused_in_words, replacing
+from preprocessing_stage.dataset.atomic_write import atomic_write, refused_in_words
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.drawing.palette import class_colours
 from preprocessing_stage.params import PARAMS_FILE, read_yaml
@@ -156,7 +156,7 @@ def report(params: Mapping[str, Any], results: Path) -> str:
 @refused_in_words
 def main() -> None:
     page = report(read_yaml(PARAMS_FILE), RESULTS)
-    with replacing(OUT, encoding="utf-8") as file:
+    with atomic_write(OUT, encoding="utf-8") as file:
         file.write(page)
     print(OUT.resolve())
 

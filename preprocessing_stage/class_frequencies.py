@@ -15,7 +15,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
-from preprocessing_stage.dataset.atomic_write import refused_in_words, replacing
+from preprocessing_stage.dataset.atomic_write import atomic_write, refused_in_words
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.dataset.dataset_folder import SPLITS
 from preprocessing_stage.dataset.packed_samples import SampleRow, sample_rows
@@ -105,7 +105,7 @@ def plot(table: list[Frequency], tree: ClassTree, path: Path) -> None:
                 axis.set_xlim(0, 1)
     axes[0, -1].legend(frameon=False, fontsize=9, loc="lower right")
     figure.tight_layout()
-    with replacing(path, "wb") as file:
+    with atomic_write(path, "wb") as file:
         figure.savefig(file, format="png", dpi=120)
     plt.close(figure)
 
@@ -116,7 +116,7 @@ def main() -> None:
     tree = load_params().class_tree
     table = class_frequencies(sample_rows(), tree)
     STATISTICS.mkdir(parents=True, exist_ok=True)
-    with replacing(STATISTICS / "class_frequencies.csv", newline="") as file:
+    with atomic_write(STATISTICS / "class_frequencies.csv", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow([field.name for field in fields(Frequency)])
         rows.writerows(asdict(row).values() for row in table)

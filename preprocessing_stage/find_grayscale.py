@@ -9,7 +9,7 @@ import argparse
 import csv
 from collections.abc import Iterable
 
-from preprocessing_stage.dataset.atomic_write import refused_in_words, replacing, write_json
+from preprocessing_stage.dataset.atomic_write import atomic_write, refused_in_words, write_json
 from preprocessing_stage.dataset.dataset_folder import SPLITS
 from preprocessing_stage.dataset.packed_samples import SampleRow, sample_rows
 from preprocessing_stage.dataset.statistics import STATISTICS
@@ -51,7 +51,7 @@ def find_grayscale(
 def main() -> None:
     found, shares = find_grayscale(sample_rows(), load_params().data.near_gray_chroma)
     STATISTICS.mkdir(parents=True, exist_ok=True)
-    with replacing(STATISTICS / "grayscale.csv", newline="") as file:
+    with atomic_write(STATISTICS / "grayscale.csv", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["split", "id", "kind", "chroma_p99"])
         rows.writerows(found)

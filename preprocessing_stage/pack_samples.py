@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from preprocessing_stage.dataset.atomic_write import held, replace_folder, replacing
+from preprocessing_stage.dataset.atomic_write import atomic_write, replace_folder
 from preprocessing_stage.dataset.check_dataset import (
     DatasetError,
     Pair,
@@ -29,6 +29,7 @@ from preprocessing_stage.dataset.check_dataset import (
 )
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
+from preprocessing_stage.dataset.file_lock import file_lock
 from preprocessing_stage.dataset.packed_samples import CHECKSUMS, PACKED
 from preprocessing_stage.dataset.shrink import shrink, shrunken_size
 from preprocessing_stage.params import load_params
@@ -126,7 +127,7 @@ def write_checksums(folder: Path) -> None:
     for path in sorted(set(folder.iterdir()) - {folder / CHECKSUMS}):
         with path.open("rb") as file:
             lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.name}\n")
-    with replacing(folder / CHECKSUMS) as file:
+    with atomic_write(folder / CHECKSUMS) as file:
         file.writelines(lines)
 
 
@@ -134,7 +135,7 @@ def main() -> None:
     params = load_params()
     folder = DatasetFolder(params.data.folder)
     try:
-        with held(PACKED.with_suffix(".lock"), f"packing {folder.path}"):
+        with file_lock(PACKED.with_suffix(".lock"), f"packing {folder.path}"):
             pack(folder, params.class_tree, params.data.longest_side, PACKED)
     except (DatasetError, OSError) as error:
         raise SystemExit(str(error)) from error

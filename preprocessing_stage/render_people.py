@@ -24,13 +24,14 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from preprocessing_stage.dataset.atomic_write import held, replace_folder, replacing
+from preprocessing_stage.dataset.atomic_write import atomic_write, replace_folder
 from preprocessing_stage.dataset.dataset_folder import (
     RENDERED_PEOPLE,
     SPLITS,
     write_labels,
     write_listing,
 )
+from preprocessing_stage.dataset.file_lock import file_lock
 from preprocessing_stage.drawing.palette import palette
 from preprocessing_stage.params import RenderPeopleParams, load_params
 from preprocessing_stage.rendering.body import PARTS, body_model
@@ -60,7 +61,7 @@ def write_sample(
     quality = 60 + (37 * index) % 36
     buffer = BytesIO()
     image.save(buffer, "JPEG", quality=quality)
-    with replacing(photo, "wb") as file:
+    with atomic_write(photo, "wb") as file:
         file.write(buffer.getvalue())
     return name
 
@@ -117,7 +118,7 @@ def _one_thread() -> None:
 
 def main() -> None:
     params = load_params()
-    with held(RENDERED_PEOPLE.with_suffix(".lock"), "rendering people"):
+    with file_lock(RENDERED_PEOPLE.with_suffix(".lock"), "rendering people"):
         try:
             render_people(params.render_people, palette(params.class_tree), RENDERED_PEOPLE)
         except OSError as error:  # no space, no permission

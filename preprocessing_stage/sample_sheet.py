@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from preprocessing_stage.dataset.atomic_write import refused_in_words, replacing
+from preprocessing_stage.dataset.atomic_write import atomic_write, refused_in_words
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.dataset.packed_samples import PackedSplit
 from preprocessing_stage.dataset.statistics import STATISTICS
@@ -59,7 +59,7 @@ def main() -> None:
     split = PackedSplit("train")
     samples = [(split.image(i), split.labels(i)) for i in range(min(SAMPLES, len(split)))]
     STATISTICS.mkdir(parents=True, exist_ok=True)
-    with replacing(STATISTICS / "samples.jpg", "wb") as file:
+    with atomic_write(STATISTICS / "samples.jpg", "wb") as file:
         sample_sheet(samples, tree).save(file, "JPEG", quality=88)
 
 

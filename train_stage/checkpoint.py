@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from preprocessing_stage.dataset.atomic_write import held, replacing
+from preprocessing_stage.dataset.atomic_write import atomic_write
+from preprocessing_stage.dataset.file_lock import file_lock
 from preprocessing_stage.dataset.packed_samples import DamagedError
 
 FOLDER = Path(".checkpoints")
@@ -37,7 +38,7 @@ class Checkpoint:
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the run for this process. Raises SystemExit if another one holds it."""
-        return held(self.folder / "lock", "training this expert")
+        return file_lock(self.folder / "lock", "training this expert")
 
     def load(self) -> dict[str, Any] | None:
         """The state saved last, None if there is none. Raises DamagedError."""
@@ -54,7 +55,7 @@ class Checkpoint:
         """Replace the saved state at one stroke: a kill leaves the old one or the new one."""
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        with replacing(self._file, "wb") as file:
+        with atomic_write(self._file, "wb") as file:
             file.write(hashlib.sha256(buffer.getbuffer()).digest())
             file.write(buffer.getbuffer())
 

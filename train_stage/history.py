@@ -12,7 +12,7 @@ from matplotlib import colormaps
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from preprocessing_stage.dataset.atomic_write import replacing
+from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.class_tree import IGNORE
 from train_stage.dataset import Batch
 
@@ -94,7 +94,7 @@ class Record:
 
     def write_history(self, path: Path) -> None:
         """The table as CSV, a line an epoch."""
-        with replacing(path, newline="") as file:
+        with atomic_write(path, newline="") as file:
             table = csv.DictWriter(file, self.history[0].keys(), lineterminator="\n")
             table.writeheader()
             table.writerows(self.history)

@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from preprocessing_stage.dataset.atomic_write import replacing, write_json
+from preprocessing_stage.dataset.atomic_write import atomic_write, write_json
 from preprocessing_stage.dataset.class_tree import ClassTree, Node
 from preprocessing_stage.dataset.packed_samples import CHECKSUMS, PACKED, DamagedError, PackedSplit
 from preprocessing_stage.dataset.statistics import STATISTICS, read_gray, read_pixels
@@ -184,14 +184,14 @@ def write_results(
     }
     write_json(out / "metrics.json", figures)
     weights_file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(weights_file, "wb") as file:
+    with atomic_write(weights_file, "wb") as file:
         file.write(save({name: weight.contiguous().cpu() for name, weight in weights.items()}))
 
 
 def write_batch(batch: Batch, path: Path) -> None:
     """A batch that broke the training off, to be looked at: image, region, target."""
     tensors = {"image": batch.image, "region": batch.region, "target": batch.target}
-    with replacing(path, "wb") as file:
+    with atomic_write(path, "wb") as file:
         file.write(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
 
 

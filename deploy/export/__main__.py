@@ -27,7 +27,7 @@ from deploy.export.graph import Chain
 from deploy.predict.sources import find_sources, is_video
 from final_model_stage.image_reader import DecodeError, decode_picture
 from final_model_stage.segmenter import Segmenter
-from preprocessing_stage.dataset.atomic_write import replacing
+from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 from preprocessing_stage.drawing.palette import palette
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         segmenter = Segmenter.load(arguments.segmenter, "32-true")
         program = export(segmenter)
         arguments.out.mkdir(parents=True, exist_ok=True)
-        with replacing(path, "wb") as file:
+        with atomic_write(path, "wb") as file:
             write(program, segmenter.tree, file)
             file.flush()
             run = open_run(Path(file.name))

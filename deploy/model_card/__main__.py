@@ -19,7 +19,7 @@ from typing import Any
 from final_model_stage.reporting.levels import Level, read_levels
 from final_model_stage.reporting.templates import fill
 from final_model_stage.segmenter import Segmenter
-from preprocessing_stage.dataset.atomic_write import replacing
+from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.class_tree import ClassTree, Node
 from preprocessing_stage.params import PARAMS_FILE, DataParams
 from preprocessing_stage.params import load_params as load_preprocessing_params
@@ -138,7 +138,7 @@ def main() -> None:
     if found := problems(folder, segmenter.tree, preprocessing.class_tree, figures):
         raise SystemExit("\n".join(found))
     card = model_card(segmenter, folder.resolve().name, figures, preprocessing.data, trained)
-    with replacing(folder / CARD, encoding="utf-8") as file:
+    with atomic_write(folder / CARD, encoding="utf-8") as file:
         file.write(card)
     print(folder / CARD)
 

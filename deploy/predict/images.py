@@ -15,7 +15,7 @@ from deploy.predict.index import Entry
 from deploy.predict.output_files import PredictionFiles
 from final_model_stage.image_reader import DecodeError, Picture, decode_picture
 from final_model_stage.segmenter import Segmentation, Segmenter
-from preprocessing_stage.dataset.prefetch import ahead, batches
+from preprocessing_stage.dataset.prefetch import batches, prefetch
 
 BATCH = 16
 """Pictures that go to the segmenter together. As many are read ahead."""
@@ -58,13 +58,13 @@ def predict_pictures(
         ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as readers,
         ThreadPoolExecutor(WRITERS) as writers,
     ):
-        pictures = ahead(readers, partial(read, max_pixels=max_pixels), jobs, BATCH)
+        pictures = prefetch(readers, partial(read, max_pixels=max_pixels), jobs, BATCH)
         found = (
             one
             for batch in batches(pictures, BATCH)
             for one in segment(segmenter, batch, files.wanted.details)
         )
-        yield from ahead(writers, partial(write, files), found, WRITERS)
+        yield from prefetch(writers, partial(write, files), found, WRITERS)
 
 
 def read(job: Job, max_pixels: int) -> Read:

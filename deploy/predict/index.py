@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from preprocessing_stage.dataset.atomic_write import replacing
+from preprocessing_stage.dataset.atomic_write import atomic_write
 
 Entry = dict[str, Any]
 """A line: `source` (absolute path), `name`, and what was found, or `error`."""
@@ -71,7 +71,7 @@ class PredictionIndex:
         """Take out the lines of sources that are about to get new ones; names stay theirs."""
         renewed = set(map(str, sources))
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(self.path) as file:
+        with atomic_write(self.path) as file:
             for line in self._lines():
                 if json.loads(line)["source"] not in renewed:
                     file.write(line)

@@ -22,7 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from final_model_stage.image_reader import Picture
 from final_model_stage.segmenter import Segmentation
-from preprocessing_stage.dataset.atomic_write import replacing
+from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.drawing.overlay import overlay
 from preprocessing_stage.drawing.palette import class_colours, palette
@@ -86,18 +86,18 @@ class PredictionFiles:
             _save_map(paths[f"level_{k}"], table[full], colours, classes)
         if self.wanted.overlay:
             covered = overlay(picture.image, labels, palette(self.tree))
-            with replacing(paths["overlay"], "wb") as file:
+            with atomic_write(paths["overlay"], "wb") as file:
                 Image.fromarray(covered).save(file, "JPEG", quality=90)
         if details is not None and self.wanted.probabilities:
             values = details.leaf_probabilities.astype(np.float16)
-            with replacing(paths["probabilities"], "wb") as file:
+            with atomic_write(paths["probabilities"], "wb") as file:
                 np.savez_compressed(
                     file, probabilities=values, ids=list(names), names=list(names.values())
                 )
         if details is not None and self.wanted.uncertainty:
             gray = (details.uncertainty * 255).round().clip(0, 255).astype(np.uint8)
             gray = _resize(gray, picture.size, Image.Resampling.BILINEAR)
-            with replacing(paths["uncertainty"], "wb") as file:
+            with atomic_write(paths["uncertainty"], "wb") as file:
                 Image.fromarray(gray).save(file, "PNG")
         return areas(full, self.tree)
 
@@ -138,5 +138,5 @@ def _save_map(path: Path, ids: np.ndarray, colours: np.ndarray, names: dict[int,
     image.putpalette(colours.tobytes())
     text = PngInfo()
     text.add_text("classes", json.dumps(names))
-    with replacing(path, "wb") as file:
+    with atomic_write(path, "wb") as file:
         image.save(file, "PNG", pnginfo=text)

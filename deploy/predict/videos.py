@@ -17,8 +17,8 @@ from deploy.predict.output_files import areas
 from deploy.predict.video_reader import Frame, decode_video, require_av
 from final_model_stage.image_reader import DecodeError
 from final_model_stage.segmenter import Segmenter
-from preprocessing_stage.dataset.atomic_write import replacing
-from preprocessing_stage.dataset.prefetch import ahead, batches
+from preprocessing_stage.dataset.atomic_write import atomic_write
+from preprocessing_stage.dataset.prefetch import batches, prefetch
 from preprocessing_stage.drawing.overlay import overlay
 from preprocessing_stage.drawing.palette import palette
 
@@ -45,7 +45,7 @@ def _predict(job: Job, segmenter: Segmenter, out: Path, max_pixels: int) -> Entr
     pixels: Counter[str] = Counter()
     frames, size, last = 0, (0, 0), 0.0
     with (
-        replacing(video_path(out, job.name), "wb") as file,
+        atomic_write(video_path(out, job.name), "wb") as file,
         av.open(file, "w", format="mp4") as container,
         ThreadPoolExecutor(1) as reader,
     ):
@@ -76,7 +76,7 @@ def _predict(job: Job, segmenter: Segmenter, out: Path, max_pixels: int) -> Entr
 def _frames(reader: ThreadPoolExecutor, path: Path, max_pixels: int) -> Iterator[Frame]:
     """Frames, decoded ahead in the one thread of `reader`."""
     stream = decode_video(path, max_pixels)
-    decoded = ahead(reader, lambda _: next(stream, None), repeat(None), BATCH)
+    decoded = prefetch(reader, lambda _: next(stream, None), repeat(None), BATCH)
     return (frame for frame in takewhile(lambda frame: frame is not None, decoded) if frame)
 
 

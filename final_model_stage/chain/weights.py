@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
-from preprocessing_stage.dataset.atomic_write import replacing
+from preprocessing_stage.dataset.atomic_write import atomic_write
 from train_stage.model import Expert
 from train_stage.params import ModelParams
 
@@ -34,7 +34,7 @@ def write_expert(expert: Expert, path: Path) -> str:
     if large := [name for name, tensor in weights.items() if not tensor.isfinite().all()]:
         raise ValueError(f"{path}: {large[0]} has a weight beyond 65504 or none; train anew")
     data = save(weights)
-    with replacing(path, "wb") as file:
+    with atomic_write(path, "wb") as file:
         file.write(data)
     return hashlib.sha256(data).hexdigest()
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from preprocessing_stage.dataset.atomic_write import replacing
+from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.class_tree import IGNORE, ClassTree
 from preprocessing_stage.drawing.overlay import overlay
 from preprocessing_stage.drawing.palette import class_colours, level_palette
@@ -99,7 +99,7 @@ def save(figure: Figure, path: Path, dpi: int = 150, levels: int = 64) -> None:
     with Image.open(buffer) as picture:
         coarse = picture.convert("RGB").point(table * 3)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, "wb") as file:
+    with atomic_write(path, "wb") as file:
         coarse.save(file, "PNG", optimize=True)
 
 

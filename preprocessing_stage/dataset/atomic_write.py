@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all, and one process at a time that makes them.
+"""Files and folders that are there whole or not at all.
 
 Everything is written beside its place, flushed to the disk and renamed: a kill, a full disk or a
 power cut leaves the old one, the new one or none, never a half.
@@ -6,7 +6,6 @@ power cut leaves the old one, the new one or none, never a half.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
@@ -19,7 +18,7 @@ from typing import IO, Any
 
 
 @contextmanager
-def replacing(path: Path, mode: str = "w", **how: Any) -> Iterator[IO[Any]]:
+def atomic_write(path: Path, mode: str = "w", **how: Any) -> Iterator[IO[Any]]:
     """A file to write (`how` as for `open`) that takes the place of `path` at the block's end.
 
     If the block raises, `path` stays as it was; an OSError, of a full disk say, names it.
@@ -55,7 +54,7 @@ def refused_in_words(main: Callable[[], None]) -> Callable[[], None]:
 
 def write_json(path: Path, figures: Any) -> None:
     """`figures` as JSON. A figure that is not there, nan, is null: JSON knows no nan."""
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(json.dumps(_without_nan(figures), indent=2, allow_nan=False) + "\n")
 
 
@@ -67,36 +66,6 @@ def replace_folder(part: Path, path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
     part.rename(path)
     _flush(path.parent)
-
-
-@contextmanager
-def held(lock: Path, task: str) -> Iterator[None]:
-    """Hold the file `lock` for this process: one that outlived its `dvc repro` may still run.
-
-    Raises SystemExit that names the process which holds it, or the file if it cannot be written.
-    The end of the process, however sudden, frees it.
-    """
-    with _opened(lock) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise SystemExit(
-                f"{lock}: process {file.read().strip() or 'unknown'} is still {task}; "
-                "wait for it or end it"
-            ) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
-
-
-def _opened(lock: Path) -> IO[str]:
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        return lock.open("a+")
-    except OSError as error:  # no permission, no space
-        raise SystemExit(str(error)) from error
 
 
 def _without_nan(value: Any) -> Any:

@@ -24,7 +24,7 @@ from preprocessing_stage.dataset.dataset_folder import (
     read_image,
     read_labels,
 )
-from preprocessing_stage.dataset.prefetch import ahead
+from preprocessing_stage.dataset.prefetch import prefetch
 
 Result = TypeVar("Result")
 
@@ -148,7 +148,7 @@ def read_pairs(
 
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
-        yield from ahead(pool, read, ids, most or 16 * workers)
+        yield from prefetch(pool, read, ids, most or 16 * workers)
 
 
 def coverage_problems(tree: ClassTree, pixels: Mapping[str, np.ndarray]) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from preprocessing_stage.dataset.atomic_write import replacing
+from preprocessing_stage.dataset.atomic_write import atomic_write
 
 SPLITS = ("train", "val")
 RENDERED_PEOPLE = Path("data/rendered_people")
@@ -130,16 +130,16 @@ def write_labels(path: Path, labels: np.ndarray, palette: np.ndarray) -> None:
     """Label map (H, W) uint8 as an indexed PNG with the colours of `palette` (256, 3) uint8."""
     image = Image.fromarray(labels, mode="L")
     image.putpalette(palette.tobytes())
-    with replacing(path, "wb") as file:
+    with atomic_write(path, "wb") as file:
         image.save(file, "PNG", optimize=True)
 
 
 def write_listing(folder: Path, splits: Mapping[str, list[str]], names: Mapping[int, str]) -> None:
     """The id files of the splits and `classes.txt`."""
     for split, ids in splits.items():
-        with replacing(folder / f"{split}_id.txt", encoding="utf-8") as file:
+        with atomic_write(folder / f"{split}_id.txt", encoding="utf-8") as file:
             file.writelines(f"{sample}\n" for sample in ids)
-    with replacing(folder / "classes.txt", encoding="utf-8") as file:
+    with atomic_write(folder / "classes.txt", encoding="utf-8") as file:
         file.writelines(f"{i}: {names[i]}\n" for i in sorted(names))
 
 

@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ahead(
+def prefetch(
     pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], most: int
 ) -> Iterator[Result]:
     """`function` of each item, in order; `most` items are taken before their turn, no more."""

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from preprocessing_stage.dataset.atomic_write import held, refused_in_words, replacing
+from preprocessing_stage.dataset.atomic_write import atomic_write, refused_in_words
+from preprocessing_stage.dataset.file_lock import file_lock
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
 import sys, time
 from pathlib import Path
 from preprocessing_stage.dataset.atomic_write import held
-with held(Path(sys.argv[1]), "waiting"):
+with file_lock(Path(sys.argv[1]), "waiting"):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -25,7 +26,7 @@ with held(Path(sys.argv[1]), "waiting"):
 def test_what_raises_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     file.write_text("old")
-    with pytest.raises(ZeroDivisionError), replacing(file) as new:
+    with pytest.raises(ZeroDivisionError), atomic_write(file) as new:
         new.write("half")
         new.write(str(1 / 0))
     assert file.read_text() == "old"
@@ -39,16 +40,16 @@ def test_a_lock_is_free_when_its_process_was_killed(tmp_path: Path) -> None:
         assert process.stdout
         assert process.stdout.readline() == b"held\n"
         message = rf"lock: process {process.pid} is still rendering; wait for it or end it"
-        with pytest.raises(SystemExit, match=message), held(lock, "rendering"):
+        with pytest.raises(SystemExit, match=message), file_lock(lock, "rendering"):
             pass
         process.kill()
-    with held(lock, "rendering"):
+    with file_lock(lock, "rendering"):
         assert lock.read_text() == f"{os.getpid()}\n"
 
 
 def test_a_lock_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
-    with pytest.raises(SystemExit, match="data"), held(tmp_path / "data/lock", "packing"):
+    with pytest.raises(SystemExit, match="data"), file_lock(tmp_path / "data/lock", "packing"):
         pass
 
 
