@@ -3,7 +3,7 @@
     python -m benchmarks.accuracy_per_minute --out DIR [--minutes M]
 
 Trains the networks of params.yaml completely with a quarter, a half and all of their epochs (or as
-many as M minutes take), and the peer for as many minutes each time. The shared network, which all
+many as M minutes take), and the baseline for as many minutes each time. The shared network, which all
 experts start from, counts by itself too. Validation on whole images is not in the minutes. Writes
 DIR/accuracy_per_minute.json and .svg. Takes four times the longest training, or less.
 """
@@ -64,13 +64,13 @@ from train_stage.train_expert import MODELS, run
 FIRST_SHARE = 0.25
 """Of the epochs of params.yaml, in the first training."""
 LOOKS = 8
-"""Evaluations of the peer on its way through the longest training."""
+"""Evaluations of the baseline on its way through the longest training."""
 
 
 @dataclass(frozen=True)
 class Point:
     network: str
-    """chain, shared or peer."""
+    """chain, shared or baseline."""
     minutes: float
     miou: float
     """Data set protocol, deepest level, validation split at the images' own size."""
@@ -152,7 +152,7 @@ def train_peer(
             continue
         before = time.perf_counter()
         counts = evaluate_peer(network, data, tree, shared.input_size)
-        points.append(Point("peer", trained, deepest(counts, tree), len(points) + 1 == looks))
+        points.append(Point("baseline", trained, deepest(counts, tree), len(points) + 1 == looks))
         start += time.perf_counter() - before
     return points, parameters(network)
 
@@ -196,7 +196,7 @@ def deepest(counts: np.ndarray, tree: ClassTree) -> float:
 def measure(
     folder: Path, data: DatasetFolder, params: Path, minutes: float | None
 ) -> tuple[list[Point], int]:
-    """All points, and the peer's number of parameters.
+    """All points, and the baseline's number of parameters.
 
     minutes: of the longest training; None = all epochs of params.yaml.
     """
@@ -217,19 +217,19 @@ def measure(
 
 
 def plot(points: list[Point], path: Path) -> None:
-    """Complete trainings as dots; what the peer reaches on its way as a dotted line."""
+    """Complete trainings as dots; what the baseline reaches on its way as a dotted line."""
     figure, axis = plt.subplots(figsize=(6, 3.8))
     names = {
         "chain": "chain of four experts",
         "shared": "its shared network alone",
-        "peer": "smp Unet as large as the chain",
+        "baseline": "smp Unet as large as the chain",
     }
     for colour, (network, name) in enumerate(names.items()):
         some = [point for point in points if point.network == network and point.finished]
         some.sort(key=lambda point: point.minutes)
         x, y = [point.minutes for point in some], [point.miou for point in some]
         axis.plot(x, y, "o-", color=f"C{colour}", label=name)
-    way = [point for point in points if point.network == "peer"][-LOOKS:]
+    way = [point for point in points if point.network == "baseline"][-LOOKS:]
     x, y = [point.minutes for point in way], [point.miou for point in way]
     axis.plot(x, y, ":", color="C2", lw=1, label="on its way")
     axis.set(xlabel="minutes of training", ylabel="mIoU_2 on validation images")

@@ -1,4 +1,4 @@
-"""The flat rival of the chain: one network for all leaves, judged in the chain's class tree.
+"""The flat baseline of the chain: one network for all leaves, judged in the chain's class tree.
 
     python -m benchmarks.flat_baseline WEIGHTS DATA --params params.yaml --split val --out DIR
 

@@ -29,13 +29,13 @@ class Machine:
     """What `precision: auto` picks here."""
     python: str
     torch: str
-    peer: str
+    baseline: str
     """Version of segmentation_models_pytorch."""
 
     def __str__(self) -> str:
         return (
             f"{self.cpu} ({self.bf16}), {self.cores} cores, {self.threads} threads, "
-            f"{self.precision}, torch {self.torch}, segmentation_models_pytorch {self.peer}, "
+            f"{self.precision}, torch {self.torch}, segmentation_models_pytorch {self.baseline}, "
             f"Python {self.python}"
         )
 
@@ -53,5 +53,5 @@ def this_machine() -> Machine:
         precision=pick_precision("auto"),
         python=platform.python_version(),
         torch=torch.__version__,
-        peer=version("segmentation-models-pytorch"),
+        baseline=version("segmentation-models-pytorch"),
     )

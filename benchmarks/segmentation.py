@@ -24,8 +24,8 @@ from preprocessing_stage.dataset.prefetch import batches
 from preprocessing_stage.drawing.palette import palette
 from train_stage.model import MEAN, STD
 
-PEER_SIZE = 256
-PEER_BATCH = 8
+BASELINE_SIZE = 256
+BASELINE_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -35,28 +35,28 @@ class SegmentationSpeed:
     images: int
     side: int
     ours_latency: float
-    peer_latency: float
+    baseline_latency: float
     ours: float
     fast: float
     """Ours with one look of each expert."""
-    peer_single: float
-    peer_batched: float
+    baseline_single: float
+    baseline_batched: float
 
     def rows(self) -> list[Row]:
         size = f"{self.side} px"
-        single, batched = f"{PEER}, one by one", f"{PEER}, batches of {PEER_BATCH}"
+        single, batched = f"{BASELINE}, one by one", f"{BASELINE}, batches of {BASELINE_BATCH}"
         return [
-            Row(f"one image, {size}", self.ours_latency, "s", PEER, self.peer_latency),
-            Row(f"folder, {size}", self.ours, "images/s", single, self.peer_single),
-            Row(f"folder, {size}", self.ours, "images/s", batched, self.peer_batched),
-            Row(f"folder, {size}, `--fast`", self.fast, "images/s", single, self.peer_single),
+            Row(f"one image, {size}", self.ours_latency, "s", BASELINE, self.baseline_latency),
+            Row(f"folder, {size}", self.ours, "images/s", single, self.baseline_single),
+            Row(f"folder, {size}", self.ours, "images/s", batched, self.baseline_batched),
+            Row(f"folder, {size}, `--fast`", self.fast, "images/s", single, self.baseline_single),
         ]
 
 
-PEER = f"smp Unet ResNet-34, {PEER_SIZE} px, bf16"
+BASELINE = f"smp Unet ResNet-34, {BASELINE_SIZE} px, bf16"
 
 
-class Peer:
+class Baseline:
     """The Unet as its users call it: resize, predict, resize back."""
 
     def __init__(self, network: nn.Module, colours: np.ndarray) -> None:
@@ -82,7 +82,7 @@ class Peer:
                 labels.save(out / f"{path.stem}.png")
 
     def _input(self, image: Image.Image) -> Tensor:
-        small = np.asarray(image.resize((PEER_SIZE, PEER_SIZE), Image.Resampling.BILINEAR))
+        small = np.asarray(image.resize((BASELINE_SIZE, BASELINE_SIZE), Image.Resampling.BILINEAR))
         pixels = torch.from_numpy(small.copy()).permute(2, 0, 1).float() / 255
         return (pixels - self.mean) / self.std
 
@@ -92,29 +92,29 @@ def measure(setup: Setup) -> SegmentationSpeed:
     paths = photographs(setup, folder / "data", scale.segmented)
     segmenter, fast = (Segmenter.load(setup.segmenter, fast=fast) for fast in (False, True))
     network = unet("resnet34", len(segmenter.tree.leaves))
-    peer = Peer(network, palette(segmenter.tree))
-    for name in ("ours", "peer"):
+    baseline = Baseline(network, palette(segmenter.tree))
+    for name in ("ours", "baseline"):
         (folder / name).mkdir()
     pictures = [Image.open(path).convert("RGB") for path in paths[: scale.latencies]]
     arrays = [np.asarray(picture) for picture in pictures]
     tasks: dict[str, Callable[[], object]] = {
-        "peer_latency": lambda: [peer.label([picture]) for picture in pictures],
+        "baseline_latency": lambda: [baseline.label([picture]) for picture in pictures],
         "ours_latency": lambda: [segmenter(array) for array in arrays],
-        "peer_single": partial(peer.segment, paths, folder / "peer", 1),
+        "baseline_single": partial(baseline.segment, paths, folder / "baseline", 1),
         "ours": partial(segment, paths, segmenter, folder / "ours"),
         "fast": partial(segment, paths, fast, folder / "ours"),
-        "peer_batched": partial(peer.segment, paths, folder / "peer", PEER_BATCH),
+        "baseline_batched": partial(baseline.segment, paths, folder / "baseline", BASELINE_BATCH),
     }
     seconds = interleaved(tasks, scale.repeats)
     return SegmentationSpeed(
         images=len(paths),
         side=scale.photograph,
         ours_latency=seconds["ours_latency"] / len(pictures),
-        peer_latency=seconds["peer_latency"] / len(pictures),
+        baseline_latency=seconds["baseline_latency"] / len(pictures),
         ours=len(paths) / seconds["ours"],
         fast=len(paths) / seconds["fast"],
-        peer_single=len(paths) / seconds["peer_single"],
-        peer_batched=len(paths) / seconds["peer_batched"],
+        baseline_single=len(paths) / seconds["baseline_single"],
+        baseline_batched=len(paths) / seconds["baseline_batched"],
     )
 
 

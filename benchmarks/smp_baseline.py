@@ -1,4 +1,4 @@
-"""The peer: segmentation_models_pytorch's `Unet` and the loop that its users write around it."""
+"""The baseline: segmentation_models_pytorch's `Unet` and the loop that its users write around it."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class TrainingSpeed:
     input_size: int
     batch_size: int
     ours: float
-    peer: float
+    baseline: float
     resident: float
     """Ours on one batch that lies in memory."""
     ours_parameters: int
@@ -61,7 +61,7 @@ class TrainingSpeed:
         counts = f"{self.ours_parameters / 1e6:.2f} and {self.peer_parameters / 1e6:.2f} M weights"
         flops, product = self.ours_flops * giga, self.product_flops * giga
         return [
-            Row(f"{size}, {counts}", self.ours, "images/s", "smp Unet, fp32", self.peer, "> 1"),
+            Row(f"{size}, {counts}", self.ours, "images/s", "smp Unet, fp32", self.baseline, "> 1"),
             Row(size, self.ours, "images/s", "batch in memory", self.resident, ">= 0.85"),
             Row("operations", flops, "GFLOP/s", "bf16 matrix product", product),
         ]
@@ -78,7 +78,7 @@ class Resident:
 
 
 def measure(setup: Setup) -> TrainingSpeed:
-    """The root expert, the largest share of all training; the peer has its classes and size."""
+    """The root expert, the largest share of all training; the baseline has its classes and size."""
     scale, tree, name = setup.scale, setup.tree, setup.tree.root.name
     folder = setup.folder / "training"
     counts = {"train": scale.trained, "val": 2}
@@ -104,7 +104,7 @@ def measure(setup: Setup) -> TrainingSpeed:
     samples = Photographs(people, people.ids("train"), tree.leaf_of_id(name), params.input_size)
     plain = loader(samples, loaders.batches.batch_size)
 
-    def peer_epoch() -> None:
+    def baseline_epoch() -> None:
         for image, target in plain:
             step(network, optimizer, image, target)
 
@@ -115,7 +115,7 @@ def measure(setup: Setup) -> TrainingSpeed:
             matrix @ matrix
 
     tasks: dict[str, Callable[[], object]] = {
-        "peer": peer_epoch,
+        "baseline": baseline_epoch,
         "ours": partial(ours.train_epoch, 1, tqdm(disable=True)),
         "resident": partial(memory.train_epoch, 1, tqdm(disable=True)),
         "product": products,
@@ -127,7 +127,7 @@ def measure(setup: Setup) -> TrainingSpeed:
         input_size=params.input_size,
         batch_size=loaders.batches.batch_size,
         ours=images / seconds["ours"],
-        peer=images / seconds["peer"],
+        baseline=images / seconds["baseline"],
         resident=images / seconds["resident"],
         ours_parameters=parameters(ours.model),
         peer_parameters=parameters(network),

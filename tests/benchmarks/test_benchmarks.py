@@ -101,7 +101,15 @@ def test_plain_loops_find_what_the_stages_find(setup, tree, tmp_path):
 
 
 def test_training(setup):
-    names = {"input_size", "batch_size", "ours", "peer", "resident", "flop_of_image", "ours_flops"}
+    names = {
+        "input_size",
+        "batch_size",
+        "ours",
+        "baseline",
+        "resident",
+        "flop_of_image",
+        "ours_flops",
+    }
     names |= {"ours_parameters", "peer_parameters", "product_flops"}
     check(training.measure(setup), names)
 
@@ -122,9 +130,9 @@ def test_the_peers_are_as_large_as_ours(repo_params, tree):
 
 
 def test_segmentation(setup, tree):
-    names = {"images", "side", "ours_latency", "peer_latency", "ours", "peer_single"}
-    check(segmentation.measure(setup), names | {"fast", "peer_batched"})
-    for who in ("ours", "peer"):
+    names = {"images", "side", "ours_latency", "baseline_latency", "ours", "baseline_single"}
+    check(segmentation.measure(setup), names | {"fast", "baseline_batched"})
+    for who in ("ours", "baseline"):
         found = sorted((setup.folder / "segmentation" / who).glob("*.png"))
         assert [path.stem for path in found] == ["train_00000", "train_00001", "val_00000"]
         for path in found:
@@ -201,7 +209,7 @@ def test_accuracy_per_minute(setup, monkeypatch, tmp_path):
     accuracy_per_minute.main([*arguments, "--params", str(setup.params), "--minutes", "0.001"])
     figures = json.loads((tmp_path / "out/accuracy_per_minute.json").read_text())
     networks = [(point["network"], point["finished"]) for point in figures["points"]]
-    assert networks == [("shared", True), ("chain", True), ("peer", False), ("peer", True)]
+    assert networks == [("shared", True), ("chain", True), ("baseline", False), ("baseline", True)]
     assert all(point["minutes"] > 0 and 0 <= point["miou"] <= 1 for point in figures["points"])
     assert figures["points"][3]["minutes"] >= figures["points"][1]["minutes"]
     assert "</svg>" in (tmp_path / "out/accuracy_per_minute.svg").read_text()

@@ -14,7 +14,7 @@ from train_stage.params import load_params
 
 
 @pytest.fixture
-def rival(params_file, tree, tmp_path):
+def baseline(params_file, tree, tmp_path):
     """Params, and the weights of a network for all leaves that gives each some pixels."""
     params = params_file(tmp_path)
     torch.manual_seed(0)
@@ -25,8 +25,8 @@ def rival(params_file, tree, tmp_path):
     return params, tmp_path / "shared.safetensors"
 
 
-def test_its_parents_are_sums_of_their_children(rival, tree, make_dataset, tmp_path):
-    params, weights = rival
+def test_its_parents_are_sums_of_their_children(baseline, tree, make_dataset, tmp_path):
+    params, weights = baseline
     data = make_dataset(tmp_path / "data")
     out = tmp_path / "out"
     main([str(weights), str(data.path), "--params", str(params), "--out", str(out)])
@@ -42,8 +42,8 @@ def test_its_parents_are_sums_of_their_children(rival, tree, make_dataset, tmp_p
         assert figures["iou"][node.name] == pytest.approx(value, abs=1e-6)
 
 
-def test_weights_of_another_network_are_refused(rival, tree):
-    params, weights = rival
+def test_weights_of_another_network_are_refused(baseline, tree):
+    params, weights = baseline
     save_file({"head.bias": torch.zeros(len(tree.leaves))}, weights)
     with pytest.raises(RuntimeError, match="Missing key"):
         flat_segmenter(weights, params)
