@@ -2,7 +2,7 @@
 
 Reads results/final (written by evaluate_segmenter), models/segmenter and the validation split.
 Writes results/pictures/class_iou.png, confusion.png, and sheets of examples: examples.png (drawn
-by lot), best.png and worst.png (by the images' own mIoU at the deepest level).
+at random), best.png and worst.png (by the images' own mIoU at the deepest level).
 """
 
 from __future__ import annotations
@@ -134,9 +134,9 @@ def main() -> None:
     }
     best, worst = extremes(images, deepest)
     ids = folder.ids("val")
-    lots = np.random.default_rng(params.seed).permutation(len(ids))[: params.examples]
+    order = np.random.default_rng(params.seed).permutation(len(ids))[: params.examples]
     for file_name, title, chosen in (
-        ("examples", "Validation images drawn by lot", [ids[i] for i in lots]),
+        ("examples", "Random validation images", [ids[i] for i in order]),
         ("best", "Validation images with the highest IoU", best),
         ("worst", "Validation images with the lowest IoU", worst),
     ):

@@ -38,7 +38,7 @@ SECTIONS = ("data", "render_people", "train", "shared", "experts", "final")
 """Of params.yaml, beside the tree, which the page draws."""
 
 SHEETS = (
-    ("examples", "Drawn by lot"),
+    ("examples", "Random examples"),
     ("best", "The best"),
     ("worst", "The worst"),
 )

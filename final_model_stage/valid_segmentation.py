@@ -3,7 +3,7 @@
     python -m final_model_stage.valid_segmentation [ID_OR_FILE ...]
 
 ID_OR_FILE is an id of the validation split or an image file; without any, some validation images
-are drawn by lot. Writes a picture of each image (photograph, truth where it is known, prediction
+are chosen at random. Writes a picture of each image (photograph, truth where it is known, prediction
 at each level) and sheet.png with all of them.
 
 In a program of your own it takes four lines:
@@ -33,8 +33,8 @@ from preprocessing_stage.params import load_params
 
 OUT = Path("results/valid_segmentation")
 SHEET = "sheet"
-DRAWN = 6
-"""Images drawn by lot if none is named."""
+DEFAULT_RANDOM = 6
+"""Images chosen at random if none is named."""
 
 MAX_IMAGES = 100
 """Images on a sheet; matplotlib draws no picture higher than 65,536 pixels."""
@@ -42,12 +42,12 @@ MAX_IMAGES = 100
 
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
-    drawn = arguments.random
-    if drawn is None:
-        drawn = 0 if arguments.sources else DRAWN
+    count = arguments.random
+    if count is None:
+        count = 0 if arguments.sources else DEFAULT_RANDOM
     try:
         folder = DatasetFolder(arguments.data or load_params().data.folder)
-        sources = find_sources(arguments.sources, folder, drawn=drawn, seed=arguments.seed)
+        sources = find_sources(arguments.sources, folder, count=drawn, seed=arguments.seed)
         segmenter = Segmenter.load(arguments.segmenter or find_segmenter())
         samples = [read(name, file, folder, segmenter.tree) for name, file in sources.items()]
     except (OSError, ValueError) as error:
@@ -64,15 +64,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def find_sources(
-    wanted: Sequence[str], folder: DatasetFolder, *, drawn: int, seed: int
+    wanted: Sequence[str], folder: DatasetFolder, *, count: int, seed: int
 ) -> dict[str, Path | None]:
     """Name of each picture to make -> its image file, None for a validation image.
 
-    wanted: image files and validation ids. drawn: validation images drawn by lot besides.
+    wanted: image files and validation ids. count: validation images chosen at random besides.
     Raises ValueError that names whatever is neither.
     """
     files = [word for word in wanted if Path(word).is_file()]
-    ids = _validation_ids(folder) if drawn or len(files) < len(wanted) else []
+    ids = _validation_ids(folder) if count or len(files) < len(wanted) else []
     unknown = [word for word in dict.fromkeys(wanted) if word not in files and word not in ids]
     if unknown:
         raise ValueError(
@@ -80,8 +80,8 @@ def find_sources(
             f"{folder.path}/val_id.txt, the first of which is {ids[0] if ids else 'missing'}"
         )
     sources: dict[str, Path | None] = {word: None for word in wanted if word not in files}
-    lots = np.random.default_rng(seed).permutation(len(ids))[:drawn]
-    sources |= {ids[i]: None for i in lots}
+    order = np.random.default_rng(seed).permutation(len(ids))[:count]
+    sources |= {ids[i]: None for i in order}
     for file in dict.fromkeys(files):
         stem = name = Path(file).stem
         number = 2

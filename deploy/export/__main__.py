@@ -140,8 +140,8 @@ def find_images(given: Sequence[str], out: Path) -> list[Path]:
         ids = folder.ids("val")
     except FileNotFoundError as error:
         raise ValueError(f"{error.filename}: no such file; give images with --images") from error
-    lots = np.random.default_rng(0).permutation(len(ids))[:CHECKED]
-    return [path for i in lots if (path := folder.image_path(ids[i])) is not None]
+    order = np.random.default_rng(0).permutation(len(ids))[:CHECKED]
+    return [path for i in order if (path := folder.image_path(ids[i])) is not None]
 
 
 def check(segmenter: Segmenter, run: Run, paths: Sequence[Path]) -> float:

@@ -25,7 +25,7 @@ class Chain(nn.Module):
     """A segmenter that can be exported: of one image of any size."""
 
     def __init__(self, segmenter: Segmenter) -> None:
-        """Raises ValueError for a segmenter of stochastic mc_dropout_samples: a graph draws no lots."""
+        """Raises ValueError for a segmenter of stochastic mc_dropout_samples: a graph draws no order."""
         super().__init__()
         if segmenter.settings.mc_dropout_samples > 1:
             raise ValueError(

@@ -47,7 +47,7 @@ def model_card(
         TEMPLATE,
         name=name,
         tree=tree,
-        drawn="\n".join(drawn(tree.root)),
+        count="\n".join(drawn(tree.root)),
         settings=segmenter.settings,
         parameters={
             expert: sum(weights.numel() for weights in network.parameters())

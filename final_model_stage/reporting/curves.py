@@ -28,7 +28,7 @@ _STYLE: dict[Any, Any] = {
     "xtick.color": FAINT,
     "ytick.color": FAINT,
     "svg.fonttype": "none",  # text in the reader's own font: a quarter of the size
-    "svg.hashsalt": "report",  # else the names of clipping paths are drawn by lot
+    "svg.hashsalt": "report",  # else the names of clipping paths are chosen at random
     "font.family": "sans-serif",
 }
 

@@ -167,7 +167,7 @@ def test_without_arguments_validation_images_are_drawn(
     assert len(run(monkeypatch, "val_0", "--random", "5")) == 5  # named and drawn: shown once
 
     def draw(seed: int) -> list[str]:
-        return list(valid_segmentation.find_sources([], DatasetFolder("data"), drawn=2, seed=seed))
+        return list(valid_segmentation.find_sources([], DatasetFolder("data"), count=2, seed=seed))
 
     assert draw(0) == draw(0) == list(run(monkeypatch, "--random", "2"))
     assert list(run(monkeypatch, "--random", "2", "--seed", "7")) == draw(7) != draw(0)
@@ -188,7 +188,7 @@ def test_no_picture_overwrites_another(workplace: Path) -> None:
         Path(name).parent.mkdir(exist_ok=True)
         Image.fromarray(photograph()).save(name)
     wanted = ["a/same.png", "b/same.png", "a/same.png", "a/sheet.png", "a/val_0.png", "val_0"]
-    sources = valid_segmentation.find_sources(wanted, DatasetFolder("data"), drawn=0, seed=0)
+    sources = valid_segmentation.find_sources(wanted, DatasetFolder("data"), count=0, seed=0)
     assert sources == {
         "val_0": None,
         "same": Path("a/same.png"),
