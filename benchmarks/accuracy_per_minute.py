@@ -44,7 +44,7 @@ from benchmarks.smp_baseline import (
 )
 from final_model_stage import build_segmenter
 from final_model_stage.evaluation.confusion_counts import evaluate
-from final_model_stage.evaluation.metrics import dataset_miou
+from final_model_stage.evaluation.metrics import dataset_level_miou
 from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.atomic_write import atomic_write, write_json
 from preprocessing_stage.dataset.check_dataset import read_pairs, sound
@@ -73,7 +73,7 @@ class Point:
     """chain, shared or baseline."""
     minutes: float
     miou: float
-    """Data set protocol, deepest level, validation split at the images' own size."""
+    """Dataset-level, deepest level, validation split at the images' own size."""
     finished: bool
     """Whether a training ended here, its learning rate at 0."""
 
@@ -190,7 +190,7 @@ def evaluate_peer(
 
 def deepest(counts: np.ndarray, tree: ClassTree) -> float:
     """mIoU of the deepest level, mIoU_2 of people."""
-    return dataset_miou(counts, tree)[f"mIoU_{tree.depth - 1}"]
+    return dataset_level_miou(counts, tree)[f"mIoU_{tree.depth - 1}"]
 
 
 def measure(

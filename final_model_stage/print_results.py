@@ -14,11 +14,11 @@ REPORT = Path("results/report.html")
 
 
 def table(figures: dict[str, Any]) -> str:
-    """mIoU of each level in both protocols, with its interval and with true parents.
+    """mIoU of each level in both protocols, with its interval and with oracle parents.
 
     A figure that is not there, nan or null in metrics.json, is a dash.
     """
-    lines = [f"{figures['images']} images   data set protocol       per image   true parents"]
+    lines = [f"{figures['images']} images   dataset-level       image-level   oracle parents"]
     for name in (key for key in figures if key.startswith("mIoU_")):
         low, high = figures["interval"][name]["low"], figures["interval"][name]["high"]
         level = int(name.removeprefix("mIoU_"))

@@ -44,14 +44,14 @@ def mean_iou(counts: np.ndarray, tree: ClassTree, level: int) -> np.ndarray:
     return np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
 
 
-def dataset_miou(counts: np.ndarray, tree: ClassTree) -> dict[str, float]:
-    """Data set protocol: one matrix over all pixels of all images, mIoU_k of each level."""
+def dataset_level_miou(counts: np.ndarray, tree: ClassTree) -> dict[str, float]:
+    """Dataset-level: one matrix over all pixels of all images, mIoU_k of each level."""
     total = counts.sum(0)
     return {f"mIoU_{k}": _figure(mean_iou(total, tree, k)) for k in range(tree.depth)}
 
 
-def per_image_miou(counts: np.ndarray, tree: ClassTree) -> dict[str, float]:
-    """Per-image protocol: mIoU of each image over the classes that it has in truth or prediction,
+def image_level_miou(counts: np.ndarray, tree: ClassTree) -> dict[str, float]:
+    """Image-level: mIoU of each image over the classes that it has in truth or prediction,
     then the mean over the images that have one."""
     return {f"mIoU_{k}": _mean(mean_iou(counts, tree, k)) for k in range(tree.depth)}
 
@@ -59,7 +59,7 @@ def per_image_miou(counts: np.ndarray, tree: ClassTree) -> dict[str, float]:
 def bootstrap_intervals(
     counts: np.ndarray, tree: ClassTree, resamplings: int, seed: int
 ) -> dict[str, dict[str, float]]:
-    """95 % intervals of the data set protocol's mIoU_k by resampling images.
+    """95 % intervals of the dataset-level's mIoU_k by resampling images.
 
     Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), section 13.3: percentiles.
     """
@@ -75,7 +75,7 @@ def bootstrap_intervals(
 
 
 def miou_by_size(counts: np.ndarray, tree: ClassTree) -> dict[str, dict[str, float]]:
-    """Data set protocol within each quartile of foreground pixels, smallest people first.
+    """Dataset-level within each quartile of foreground pixels, smallest people first.
 
     Images without foreground are left out.
     """
@@ -85,7 +85,7 @@ def miou_by_size(counts: np.ndarray, tree: ClassTree) -> dict[str, dict[str, flo
     order = np.argsort(foreground, kind="stable")
     order = order[foreground[order] > 0]
     return {
-        f"quartile_{q + 1}": {"images": len(part), **dataset_miou(counts[part], tree)}
+        f"quartile_{q + 1}": {"images": len(part), **dataset_level_miou(counts[part], tree)}
         for q, part in enumerate(np.array_split(order, 4))
         if len(part)
     }
@@ -106,7 +106,7 @@ def summary(
     total = counts.sum(0)
     return {
         "protocol": "dataset",
-        **dataset_miou(counts, tree),
+        **dataset_level_miou(counts, tree),
         "interval": bootstrap_intervals(counts, tree, resamplings, seed),
         "iou": {
             node.name: _figure(value)
@@ -114,11 +114,11 @@ def summary(
             for node, value in zip(tree.level(k), class_iou(total, tree, k), strict=True)
         },
         "pixel_accuracy": _figure(np.trace(total) / total.sum()),
-        "per_image": per_image_miou(counts, tree),
+        "per_image": image_level_miou(counts, tree),
         "oracle": {
             f"level_{k}": {
                 name: value
-                for name, value in dataset_miou(some, tree).items()
+                for name, value in dataset_level_miou(some, tree).items()
                 if int(name.removeprefix("mIoU_")) > k
             }
             for k, some in oracle_counts.items()

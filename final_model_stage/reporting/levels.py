@@ -19,8 +19,8 @@ class Level:
     dataset: float | None
     low: float | None
     high: float | None
-    per_image: float | None
-    true_parents: float | None
+    image_level: float | None
+    oracle: float | None
 
 
 def read_levels(figures: Mapping[str, Any], tree: ClassTree) -> list[Level]:
@@ -37,8 +37,8 @@ def read_levels(figures: Mapping[str, Any], tree: ClassTree) -> list[Level]:
                 dataset=figures[name],
                 low=figures["interval"][name]["low"],
                 high=figures["interval"][name]["high"],
-                per_image=figures["per_image"][name],
-                true_parents=figures["oracle"].get(f"level_{k - 1}", {}).get(name),
+                image_level=figures["per_image"][name],
+                oracle=figures["oracle"].get(f"level_{k - 1}", {}).get(name),
             )
         )
     return levels

@@ -11,7 +11,7 @@ from preprocessing_stage.dataset.check_dataset import Pair
 from preprocessing_stage.dataset.class_tree import ClassTree
 
 
-def test_where_true_parents_are_unknown_no_child_is_asked(monkeypatch):
+def test_where_oracle_are_unknown_no_child_is_asked(monkeypatch):
     """The first child would get what is labelled 255."""
     tree = ClassTree({"all": {"left": {"a": 1, "b": 2}, "right": {"c": 3, "d": 4}}})
     labels = np.full((24, 24), 255, np.uint8)

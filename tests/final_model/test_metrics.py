@@ -13,10 +13,10 @@ from final_model_stage.evaluation.metrics import (
     at_level,
     bootstrap_intervals,
     class_iou,
-    dataset_miou,
+    dataset_level_miou,
+    image_level_miou,
     mean_iou,
     miou_by_size,
-    per_image_miou,
     summary,
 )
 from preprocessing_stage.dataset.class_tree import ClassTree
@@ -66,22 +66,22 @@ def test_merging_keeps_every_pixel():
     assert all(at_level(counts, TREE, level).sum() == counts.sum() for level in range(3))
 
 
-def test_data_set_protocol_sums_pixels_before_it_divides():
+def test_dataset_level_sums_pixels_before_it_divides():
     big = counts_of(np.full((10, 10), 2, np.uint8), np.full((10, 10), 2, np.uint8))
     small = counts_of(np.full((1, 10), 2, np.uint8), np.zeros((1, 10), np.uint8))
     counts = np.concatenate([big, small])
-    assert dataset_miou(counts, TREE)["mIoU_0"] == pytest.approx(100 / 110, abs=1e-6)
-    assert per_image_miou(counts, TREE)["mIoU_0"] == pytest.approx((1 + 0) / 2)
+    assert dataset_level_miou(counts, TREE)["mIoU_0"] == pytest.approx(100 / 110, abs=1e-6)
+    assert image_level_miou(counts, TREE)["mIoU_0"] == pytest.approx((1 + 0) / 2)
 
 
-def test_per_image_protocol_leaves_out_absent_classes_and_empty_images():
+def test_image_level_leaves_out_absent_classes_and_empty_images():
     half = np.zeros((2, 2), np.uint8)
     half[0] = 2
     head_only_in_prediction = half.copy()
     head_only_in_prediction[1, 0] = 4
     empty = np.zeros((2, 2), np.uint8)
     counts = np.concatenate([counts_of(half, head_only_in_prediction), counts_of(empty, empty)])
-    assert per_image_miou(counts, TREE)["mIoU_2"] == pytest.approx((1 + 0) / 2)
+    assert image_level_miou(counts, TREE)["mIoU_2"] == pytest.approx((1 + 0) / 2)
     assert np.isnan(mean_iou(counts[1], TREE, 2))
 
 
@@ -97,7 +97,7 @@ def test_ignored_pixels_do_not_count():
 def test_the_published_775_is_what_six_classes_on_two_class_maps_give():
     """Merge the label maps IN PLACE to two classes, then score six, absent ones as 1: (2a+4)/6."""
     truth, prediction = random_maps(3)
-    honest = dataset_miou(counts_of(truth, prediction), TREE)
+    honest = dataset_level_miou(counts_of(truth, prediction), TREE)
 
     merged_truth, merged_prediction = truth.copy(), prediction.copy()
     for merged in (merged_truth, merged_prediction):
@@ -125,7 +125,7 @@ def test_figures_change_nothing_that_they_are_handed():
 
 def test_interval_holds_the_figure_and_shrinks_with_more_images():
     counts = np.concatenate([counts_of(*random_maps(s, wrong=0.1 + s % 5 / 8)) for s in range(64)])
-    figure = dataset_miou(counts, TREE)["mIoU_2"]
+    figure = dataset_level_miou(counts, TREE)["mIoU_2"]
     few = bootstrap_intervals(counts[:8], TREE, 500, seed=0)["mIoU_2"]
     many = bootstrap_intervals(counts, TREE, 500, seed=0)["mIoU_2"]
     assert many["low"] < figure < many["high"]
@@ -135,7 +135,7 @@ def test_interval_holds_the_figure_and_shrinks_with_more_images():
 def test_interval_of_equal_images_is_a_point():
     counts = np.repeat(counts_of(*random_maps(5)), 10, axis=0)
     interval = bootstrap_intervals(counts, TREE, 100, seed=0)["mIoU_1"]
-    assert interval["low"] == interval["high"] == dataset_miou(counts, TREE)["mIoU_1"]
+    assert interval["low"] == interval["high"] == dataset_level_miou(counts, TREE)["mIoU_1"]
 
 
 def test_quartiles_go_from_small_people_to_large_ones():
@@ -154,7 +154,7 @@ def test_quartiles_go_from_small_people_to_large_ones():
 @given(arrays(np.uint8, (6, 6), elements=st.sampled_from([0, 1, 2, 3, 4, 5, 6, 255])))
 def test_a_perfect_prediction_scores_one_at_every_level(truth):
     prediction = np.where(truth == 255, 0, truth)
-    figures = dataset_miou(counts_of(truth, prediction), TREE)
+    figures = dataset_level_miou(counts_of(truth, prediction), TREE)
     has_foreground = np.isin(truth, UPPER + LOWER).any()
     assert all(np.isnan(v) or v == 1 for v in figures.values())
     assert np.isnan(figures["mIoU_0"]) != has_foreground
@@ -177,10 +177,10 @@ LEVELS = {0: [UPPER + LOWER], 1: [UPPER, LOWER], 2: [[1], [2], [4], [6], [3], [5
     truths=arrays(np.uint8, (3, 6, 6), elements=st.sampled_from([*range(7), 255])),
     predictions=arrays(np.uint8, (3, 6, 6), elements=st.integers(0, 6)),
 )
-def test_the_data_set_protocol_agrees_with_torchmetrics_and_scikit_learn(truths, predictions):
+def test_the_dataset_level_agrees_with_torchmetrics_and_scikit_learn(truths, predictions):
     """On maps merged to each level, over all pixels of all images that count."""
     counts = np.concatenate([counts_of(t, p) for t, p in zip(truths, predictions, strict=True)])
-    figures, counted = dataset_miou(counts, TREE), truths != 255
+    figures, counted = dataset_level_miou(counts, TREE), truths != 255
     for level, groups in LEVELS.items():
         # 0 is what belongs to no class of the level, the background.
         merged = np.zeros(256, np.int64)

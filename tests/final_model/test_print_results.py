@@ -5,7 +5,7 @@ import json
 from final_model_stage import print_results
 
 
-def test_table_has_both_protocols_interval_and_true_parents(tmp_path, monkeypatch, capsys):
+def test_table_has_both_protocols_interval_and_oracle(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     figures = {
         "images": 7,

@@ -212,7 +212,7 @@ def test_what_the_root_said_before_need_not_be_asked_again():
             assert all(torch.equal(said[name], split[name]) for name in split)
 
 
-def test_true_parents_are_reduced_around_the_pixels_centres():
+def test_oracle_are_reduced_around_the_pixels_centres():
     chain = make_segmenter()
     side = 4 * chain.settings.longest_side
     truth = torch.zeros(2, side, side)
