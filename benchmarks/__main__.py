@@ -2,7 +2,7 @@
 
     python -m benchmarks [NAME...] [--json FILE] [--markdown] [--plots DIR]
 
-Ours and the baselines' are measured in turns in the same run; nothing else should run on the machine.
+Ours and the baselines' are measured in turns in one run; nothing else should run meanwhile.
 """
 
 from __future__ import annotations

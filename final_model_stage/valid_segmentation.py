@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         count = 0 if arguments.sources else DEFAULT_RANDOM
     try:
         folder = DatasetFolder(arguments.data or load_params().data.folder)
-        sources = find_sources(arguments.sources, folder, count=drawn, seed=arguments.seed)
+        sources = find_sources(arguments.sources, folder, count=count, seed=arguments.seed)
         segmenter = Segmenter.load(arguments.segmenter or find_segmenter())
         samples = [read(name, file, folder, segmenter.tree) for name, file in sources.items()]
     except (OSError, ValueError) as error:
@@ -89,9 +89,7 @@ def find_sources(
             name, number = f"{stem}_{number}", number + 1
         sources[name] = Path(file)
     if len(sources) > MAX_IMAGES:
-        raise ValueError(
-            f"{len(sources)} images are too many for a sheet, which takes {MAX_IMAGES}"
-        )
+        raise ValueError(f"{len(sources)} images are too many for a sheet of at most {MAX_IMAGES}")
     return sources
 
 
