@@ -3,7 +3,7 @@
     python -m benchmarks.accuracy_per_minute --out DIR [--minutes M]
 
 Trains the networks of params.yaml completely with a quarter, a half and all of their epochs (or as
-many as M minutes take), and the baseline for as many minutes each time. The shared network, which all
+many as M minutes take), and the baseline for as many minutes. The shared network, which all
 experts start from, counts by itself too. Validation on whole images is not in the minutes. Writes
 DIR/accuracy_per_minute.json and .svg. Takes four times the longest training, or less.
 """

@@ -1,4 +1,4 @@
-"""The baseline: segmentation_models_pytorch's `Unet` and the loop that its users write around it."""
+"""The baseline: segmentation_models_pytorch's `Unet` and the loop that its users write."""
 
 from __future__ import annotations
 

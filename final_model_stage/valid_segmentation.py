@@ -3,8 +3,8 @@
     python -m final_model_stage.valid_segmentation [ID_OR_FILE ...]
 
 ID_OR_FILE is an id of the validation split or an image file; without any, some validation images
-are chosen at random. Writes a picture of each image (photograph, truth where it is known, prediction
-at each level) and sheet.png with all of them.
+are chosen at random. Writes a picture of each image (photograph, truth where it is known,
+prediction at each level) and sheet.png with all of them.
 
 In a program of your own it takes four lines:
 

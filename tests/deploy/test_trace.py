@@ -35,8 +35,8 @@ def test_listening_changes_nothing_and_every_expert_has_its_step(tree, mirror):
 
 
 @pytest.mark.parametrize(("mc_dropout_samples", "tta_flip"), [(1, False), (1, True), (3, True)])
-def test_a_look_is_the_mean_of_its_passes_and_mirrors(passes, mirror):
-    segmenter = make_segmenter(mc_dropout_samples=passes, tta_flip=mirror)
+def test_a_look_is_the_mean_of_its_passes_and_mirrors(mc_dropout_samples, tta_flip):
+    segmenter = make_segmenter(mc_dropout_samples=mc_dropout_samples, tta_flip=tta_flip)
     image = IMAGE[:16, :16]  # as large as the root's input, so that nothing is scaled
     result, (root, *_) = segment_in_steps(segmenter, image)
     [look] = root.looks

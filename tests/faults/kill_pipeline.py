@@ -2,7 +2,7 @@
 
     python tests/faults/kill_pipeline.py --moments 30 --seed 0 --out table.csv
 
-Each moment has a fresh workspace. ./pipeline.sh is started, gets a signal in a stage chosen at random
+Each moment has a fresh workspace. ./pipeline.sh is started, gets a signal in a random stage
 after a random share of the time that this stage takes, and is started again at once, while what
 the signal left over may still run. A line a moment: what was hit, what the second run said, how it
 ended. Exits with 1 if it ended otherwise than with the results of the unbroken run, byte for byte.

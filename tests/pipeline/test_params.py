@@ -194,8 +194,8 @@ def test_main_prints_every_problem_and_fails(params_file, tmp_path):
     assert done.stderr.splitlines() == [
         f"{path}: 2 problems",
         "  train.epochs: Input should be greater than 0, got 0",
-        "  final.mc_dropout_samples: Input should be a valid integer, unable to parse string as an integer "
-        "(at least 1, at most 1000), got 'few'",
+        "  final.mc_dropout_samples: Input should be a valid integer, unable to parse string as an "
+        "integer (at least 1, at most 1000), got 'few'",
     ]
 
 

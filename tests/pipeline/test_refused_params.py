@@ -51,7 +51,8 @@ def test_null_is_a_value_of_what_a_training_may_do_without(tiny_params):
         ("experts.body.loss.dice", "experts.body.loss.dice: is unknown; known here: class_weight"),
         (
             "shared",
-            "shared.high_resolution.input_sise: is unknown; known here: epochs, input_size, learning_rate",
+            "shared.high_resolution.input_sise: is unknown; "
+            "known here: epochs, input_size, learning_rate",
         ),
         ("machine.gpus", "machine.gpus: is unknown; known here: devices, loader_workers"),
         ("final.mod", "final.mod: is unknown; known here: bootstrap, examples, mirror, mode"),
@@ -97,8 +98,8 @@ def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params
         ),
         (
             {"train.high_resolution": {"input_size": 5, "epochs": 1, "learning_rate": 0.01}},
-            "train.high_resolution.input_size: Input should be greater than or equal to 16 (at least 16, "
-            "at most 2048), got 5",
+            "train.high_resolution.input_size: Input should be greater than or equal to 16 "
+            "(at least 16, at most 2048), got 5",
         ),
         (
             {
