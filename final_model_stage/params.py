@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool
 
@@ -12,20 +12,22 @@ from preprocessing_stage.params import PARAMS_FILE, ParamsError, Section, read_y
 
 
 class ChainParams(Section):
-    """How the chain is asked; stored in `segmenter.json`."""
+    """How the chain predicts; stored in `segmenter.json`."""
 
     mode: Literal["hard", "product"]
     """hard: each expert's decision binds the experts below it. product: the leaf with the largest
     product of conditional probabilities along its path."""
     tta_views: StrictBool
-    """The root expert looks again: at squares at both ends of the longer side, and at the box
-    around the foreground that it found."""
+    """Test-time augmentation: the root expert also sees squares at both ends of the longer side,
+    and the box around the foreground that it found; predictions are averaged."""
+    closer_view_max_area: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """A box around the foreground that covers a larger share of the image gets no view."""
     tta_flip: StrictBool
-    """The experts also see each image mirrored; what they say is averaged."""
+    """Test-time augmentation: each view is also predicted flipped, and averaged."""
     mc_dropout_samples: int = Field(ge=1, le=1000)
-    """Stochastic passes with the encoder's dropout on, averaged; 1 = one pass without dropout."""
+    """Predictions with the encoder's dropout on, averaged; 1 = one prediction without dropout."""
     seed: int = Field(ge=0, lt=2**63)
-    """For stochastic passes, the bootstrap and the choice of examples."""
+    """For MC dropout, the bootstrap and the choice of examples."""
 
 
 class FinalParams(ChainParams):

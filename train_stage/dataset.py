@@ -14,7 +14,7 @@ from preprocessing_stage.dataset.class_tree import IGNORE, ClassTree
 from preprocessing_stage.dataset.packed_samples import PackedSplit
 from train_stage.augmentation import random_colours, random_frame
 from train_stage.params import ExpertParams
-from train_stage.regions import box_frame, region_box, warp, whole_image
+from train_stage.regions import box_frame, pixel_centres, region_box, warp, whole_image
 
 
 @dataclass(frozen=True)
@@ -88,17 +88,17 @@ class ExpertSamples(Dataset[Sample]):
             box = whole_image(height, width)
         else:
             region = target != IGNORE
-            box = region_box(region, self.params.box_margin)
+            box = region_box(region, self.params.box_margin, self.params.max_box_aspect)
         frame = box_frame(box)
         if self.augment:
             rng = np.random.default_rng([self.params.seed, epoch, index])
             frame = random_frame(box, self.params.augmentation, rng)
-        size = self.input_size
-        image = warp(image, frame, size)
+        centres = pixel_centres(self.input_size)
+        image = warp(image, frame, centres)
         # One call for both, so that they cannot drift apart. `warp` yields 0 outside the image,
         # which must become IGNORE.
         shifted = torch.stack([region.float(), target.float() - IGNORE])
-        region, target = warp(shifted, frame, size, "nearest")
+        region, target = warp(shifted, frame, centres, "nearest")
         if self.augment:
             image = random_colours(image, self.params.augmentation, self.gray_share, rng)
         return image, region[None], (target + IGNORE).round().long()

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from preprocessing_stage.dataset.class_tree import IGNORE
+from train_stage.node_split import NodeSplit
 
 
 def class_weights(pixels: Sequence[int], power: float) -> Tensor:
@@ -25,32 +26,19 @@ def class_weights(pixels: Sequence[int], power: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Split:
-    """How the leaves below an expert's node make up the node's children."""
+class WeightedSplit(NodeSplit):
+    """A split with the class weights of its loss."""
 
-    leaves: Tensor
-    """(children, leaves) bool: which leaves lie in which child."""
     leaf_weights: Tensor
     """(leaves,) float32."""
     child_weights: Tensor
     """(children,) float32."""
 
-    def to(self, device: torch.device) -> Split:
-        return Split(*(tensor.to(device) for tensor in vars(self).values()))
-
-    def children(self, logits: Tensor) -> Tensor:
-        """Logits of the children (B, children, S, S) from those of the leaves: a child is as
-        likely as its leaves together."""
-        return torch.stack([logits[:, own].logsumexp(1) for own in self.leaves], 1)
-
-    def child_of(self, target: Tensor) -> Tensor:
-        """Index of the child from that of the leaf, any shape, long; 255 stays."""
-        child = self.leaves.int().argmax(0)
-        known = target != IGNORE
-        return torch.where(known, child[target * known], IGNORE)
+    def to(self, device: torch.device) -> WeightedSplit:
+        return WeightedSplit(*(tensor.to(device) for tensor in vars(self).values()))
 
 
-def expert_loss(logits: Tensor, target: Tensor, split: Split, dice_weight: float) -> Tensor:
+def expert_loss(logits: Tensor, target: Tensor, split: WeightedSplit, dice_weight: float) -> Tensor:
     """Weighted cross-entropy + dice_weight x soft Dice, of the leaves and, where children have
     several, of the children as well; a scalar.
 

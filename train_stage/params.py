@@ -120,6 +120,8 @@ class ExpertParams(Section):
     """Side in pixels of the square that the expert sees; see also `high_resolution`."""
     box_margin: Annotated[float, Field(ge=0, le=1)]
     """Margin around the region's box as a share of its longer side."""
+    max_box_aspect: Annotated[float, Field(ge=1, le=100)]
+    """A more oblong box is widened: squeezed limbs are hard to tell apart."""
     gray: Literal["keep", "drop", "match"]
     """Gray photographs: train on them, leave them out, or also turn as large a share gray."""
     model: ModelParams

@@ -10,7 +10,9 @@ import torch
 Precision = Literal["32-true", "bf16-mixed"]
 
 
-def pick_precision(setting: Literal["auto"] | Precision) -> Precision:
+def pick_precision(
+    setting: Literal["auto"] | Precision, device_type: str | None = None
+) -> Precision:
     """The setting, or for "auto" bf16 where it is at least 1.5 times as fast as fp32.
 
     A GPU is asked whether it has bf16 units; a CPU multiplies two matrices, since only some have

@@ -1,45 +1,53 @@
-"""What an expert looks at: the box around its region, scaled to a square, and back again.
+"""The geometry of a view: the box around a region, cropped to a square and pasted back.
 
 Coordinates are pixels with (0, 0) at the outer corner of the first one, so an image of width
-w spans 0..w. A frame is a (2, 3) float32 matrix that takes the square [-1, 1] x [-1, 1], x
-first, to such coordinates: where the expert's input lies in the image.
-Heights and widths of boxes may be symbolic, so that torch can record what is done with them.
+w spans 0..w. A box is (4,) float32: left, top, right, bottom. A frame is a (2, 3) float32 matrix
+that takes the square [-1, 1] x [-1, 1], x first, to such coordinates: where a view lies in the
+image. Training, prediction and every exported graph crop and paste with these functions alone, so
+heights and widths may be symbolic.
 """
 
 from __future__ import annotations
+
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MAX_ASPECT = 2.0
-"""Boxes more oblong than this are widened: squeezed limbs are hard to tell apart."""
-
 
 def whole_image(height: int, width: int) -> Tensor:
-    """Box (4,) float32, left top right bottom, of the whole image: the root expert's."""
+    """The box of the whole image."""
     return torch.stack([torch.scalar_tensor(side) for side in (0.0, 0.0, width, height)])
 
 
-def region_box(region: Tensor, margin: float) -> Tensor:
-    """Box (4,) float32, left top right bottom, around a region; of an empty one some box or other.
+def end_squares(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Boxes of the squares at both ends of an image's longer side."""
+    side = torch.sym_min(height, width)
+    edges = (0, 0, side, side), (width - side, height - side, width, height)
+    first, last = (torch.stack([torch.scalar_tensor(edge) for edge in box]) for box in edges)
+    return first, last
 
-    region: (h, w) bool. margin: share of the longer side that is added on each side. The box
-    may reach over the image's edge; what lies there counts as outside the region.
+
+def region_box(region: Tensor, margin: float, max_aspect: float) -> Tensor:
+    """The box around a region (h, w) bool; an arbitrary one if the region is empty.
+
+    margin: share of the longer side that is added on each side, so the box may reach over the
+    image's edge. max_aspect: a more oblong box is widened first.
     """
     left, right = _span(region.any(0))
     top, bottom = _span(region.any(1))
     width, height = right - left, bottom - top
     longer = torch.maximum(width, height)
     pad = margin * longer
-    half_width = torch.maximum(width, longer / MAX_ASPECT) / 2 + pad
-    half_height = torch.maximum(height, longer / MAX_ASPECT) / 2 + pad
+    half_width = torch.maximum(width, longer / max_aspect) / 2 + pad
+    half_height = torch.maximum(height, longer / max_aspect) / 2 + pad
     x, y = (left + right) / 2, (top + bottom) / 2
     return torch.stack([x - half_width, y - half_height, x + half_width, y + half_height])
 
 
 def clip_box(box: Tensor, height: int, width: int) -> Tensor:
-    """The part of a box (4,) that lies in the image, its edges moved out to whole pixels."""
+    """The part of a box that lies in the image, its edges moved out to whole pixels."""
     left, top, right, bottom = box.unbind()
     return torch.stack(
         [
@@ -51,20 +59,15 @@ def clip_box(box: Tensor, height: int, width: int) -> Tensor:
     )
 
 
-def box_area(box: Tensor) -> float:
-    """Pixels in a box (4,)."""
-    left, top, right, bottom = box.tolist()
-    return (right - left) * (bottom - top)
-
-
-def box_slices(box: Tensor) -> tuple[slice, slice]:
-    """Rows and columns of a box (4,) of whole pixels."""
-    left, top, right, bottom = (int(edge) for edge in box)
-    return slice(top, bottom), slice(left, right)
+def inside_box(box: Tensor, height: int, width: int) -> Tensor:
+    """(height, width) bool: the pixels of a box of whole pixels."""
+    left, top, right, bottom = box.unbind()
+    x, y = torch.arange(width), torch.arange(height)[:, None]
+    return (x >= left) & (x < right) & (y >= top) & (y < bottom)
 
 
 def box_frame(box: Tensor) -> Tensor:
-    """The upright frame (2, 3) that covers a box (4,)."""
+    """The upright frame that covers a box."""
     left, top, right, bottom = box.unbind()
     zero = torch.zeros_like(left)
     return torch.stack(
@@ -75,26 +78,42 @@ def box_frame(box: Tensor) -> Tensor:
     )
 
 
-def warp(image: Tensor, frame: Tensor, size: int, mode: str = "bilinear") -> Tensor:
-    """What lies under a frame: (C, h, w) float -> (C, size, size); zero outside the image."""
-    height, width = image.shape[-2:]
-    theta = frame * torch.tensor([[2 / width], [2 / height]])
-    theta = theta - torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
-    grid = F.affine_grid(theta[None], [1, 1, size, size], align_corners=False)
-    return F.grid_sample(image[None], grid, mode, "zeros", align_corners=False)[0]
+@cache
+def pixel_centres(size: int) -> Tensor:
+    """(size,) float32: where the pixels of a view's side lie in -1..1."""
+    return torch.linspace(-1, 1, size) * (size - 1) / size
 
 
-def unwarp(values: Tensor, frame: Tensor, height: int, width: int) -> Tensor:
-    """Back into the image: (C, S, S) float -> (C, height, width), bilinear.
+def warp(image: Tensor, frame: Tensor, centres: Tensor, mode: str = "bilinear") -> Tensor:
+    """The view of an image (C, h, w) float under a frame: (C, S, S); zero outside the image.
 
-    Pixels outside the frame get the value of its nearest border; they belong to no region.
+    centres: (S,) of `pixel_centres`; a graph holds them as a constant, since other libraries
+    space them differently by a bit. mode: bilinear or nearest.
     """
-    bottom = torch.tensor([[0.0, 0.0, 1.0]])
-    inverse = torch.linalg.inv(torch.cat([frame, bottom]))
-    pixels = torch.tensor([[width / 2, 0, width / 2], [0, height / 2, height / 2], [0, 0, 1.0]])
-    theta = (inverse @ pixels)[:2]
-    grid = F.affine_grid(theta[None], [1, 1, height, width], align_corners=False)
-    return F.grid_sample(values[None], grid, "bilinear", "border", align_corners=False)[0]
+    height, width = image.shape[-2:]
+    to_x, to_y = 2 / torch.scalar_tensor(width), 2 / torch.scalar_tensor(height)
+    (xx, xy, x0), (yx, yy, y0) = (row.unbind() for row in frame.unbind())
+    across, down = centres[None, :], centres[:, None]
+    x = across * (xx * to_x) + down * (xy * to_x) + (x0 * to_x - 1)
+    y = across * (yx * to_y) + down * (yy * to_y) + (y0 * to_y - 1)
+    return _sample(image, x, y, mode, "zeros")
+
+
+def unwarp(values: Tensor, box: Tensor, height: int, width: int) -> Tensor:
+    """A view's values (C, S, S) float back in the image: (C, height, width), bilinear.
+
+    box: of the view, whose frame was upright. Pixels outside it get the value of its border.
+    """
+    left, top, right, bottom = box.unbind()
+    x = (torch.arange(width) + 0.5 - left) * (2 / (right - left)) - 1
+    y = (torch.arange(height) + 0.5 - top) * (2 / (bottom - top)) - 1
+    return _sample(values, x[None, :], y[:, None], "bilinear", "border")
+
+
+def _sample(values: Tensor, x: Tensor, y: Tensor, mode: str, padding: str) -> Tensor:
+    """Values (C, h, w) at places x and y in -1..1, which broadcast to (H, W): (C, H, W)."""
+    grid = torch.stack([x + 0 * y, y + 0 * x], dim=-1)
+    return F.grid_sample(values[None], grid[None], mode, padding, align_corners=False)[0]
 
 
 def _span(present: Tensor) -> tuple[Tensor, Tensor]:

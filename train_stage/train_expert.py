@@ -30,7 +30,7 @@ from train_stage.confusion import iou
 from train_stage.dataset import Batch, EpochBatches, ExpertSamples, collate
 from train_stage.history import Record
 from train_stage.init_from import init_file
-from train_stage.losses import Split, class_weights
+from train_stage.losses import WeightedSplit, class_weights
 from train_stage.params import SHARED, ExpertParams, MachineParams, load_params, section_of
 from train_stage.precision import pick_precision
 from train_stage.trainer import Loaders, NonFiniteLossError, Phase, Training
@@ -99,7 +99,7 @@ def make_loaders(
         train=DataLoader(train, batch_sampler=batches, **options),
         batches=batches,
         val=DataLoader(val, batch_sampler=in_order, **options),
-        split=Split(
+        split=WeightedSplit(
             torch.from_numpy(tree.leaves_of_children(expert)),
             leaf_weights=weights(tree.leaves_of(expert)),
             child_weights=weights(tree[expert].children),

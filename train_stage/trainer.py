@@ -18,7 +18,7 @@ from train_stage.confusion import confusion_matrix
 from train_stage.dataset import Batch, EpochBatches, ExpertSamples, Sample
 from train_stage.encoder_weights import load_encoder_weights
 from train_stage.init_from import init_from
-from train_stage.losses import Split, expert_loss
+from train_stage.losses import WeightedSplit, expert_loss
 from train_stage.model import Expert, TimmEncoder
 from train_stage.params import ExpertParams
 
@@ -39,7 +39,7 @@ class Loaders:
     batches: EpochBatches
     """The sampler of `train`, which has to be told the epoch."""
     val: DataLoader[Sample]
-    split: Split
+    split: WeightedSplit
     """Of the expert's node, with the class weights of the loss."""
 
     def resize(self, input_size: int) -> None:

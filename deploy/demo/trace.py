@@ -62,7 +62,7 @@ def _calls(segmenter: Segmenter) -> Iterator[dict[str, list[Call]]]:
 
     def listen(name: str, inputs: tuple[Tensor, Tensor], logits: Tensor) -> None:
         leaves = logits.softmax(1)
-        children = [leaves[:, own].sum(1) for own in segmenter.node_leaves[name].children]
+        children = [leaves[:, own].sum(1) for own in segmenter.chain.splits[name].leaves]
         heard = (*inputs, torch.stack(children, 1))
         calls[name] += zip(*(tensor.detach().float().cpu() for tensor in heard), strict=True)
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch.export import Dim, ExportedProgram
 
-from deploy.export.graph import Chain
+from deploy.export.graph import ChainGraph
 from deploy.predict.sources import find_sources, is_video
 from final_model_stage.image_reader import DecodeError, decode_picture
 from final_model_stage.segmenter import Segmenter
@@ -71,11 +71,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def export(segmenter: Segmenter) -> ExportedProgram:
     """The whole chain as a graph. Raises ValueError for a segmenter of stochastic passes."""
-    chain = Chain(segmenter)
+    graph = ChainGraph(segmenter)
     example = torch.randint(0, 256, (90, 120, 3), dtype=torch.uint8)
     sides = {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}
     with torch.no_grad():
-        return torch.export.export(chain, (example,), dynamic_shapes=(sides,))
+        return torch.export.export(graph, (example,), dynamic_shapes=(sides,))
 
 
 def write_torch(program: ExportedProgram, tree: ClassTree, file: IO[bytes]) -> None:

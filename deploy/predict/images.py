@@ -81,7 +81,7 @@ def segment(segmenter: Segmenter, batch: Sequence[Read], details: bool) -> Itera
     if details:  # one at a time: probabilities take 28 times the memory of labels
         results = ((found.labels, found) for found in map(segmenter.segment, images))
     else:
-        results = ((labels, None) for labels, _ in segmenter.label(images))
+        results = ((labels, None) for labels, _ in segmenter.predict(images))
     for one in batch:
         if isinstance(one.picture, Picture):
             yield Found(one.job, one.picture, *next(results))

@@ -52,7 +52,7 @@ def _predict(job: Job, segmenter: Segmenter, out: Path, max_pixels: int) -> Entr
         stream = container.add_stream("libx264", options={"crf": "20", "preset": "veryfast"})
         stream.pix_fmt, stream.codec_context.time_base = "yuv420p", _CLOCK
         for batch in batches(_frames(reader, job.source, max_pixels), BATCH):
-            labelled = segmenter.label([frame.image for frame in batch])
+            labelled = segmenter.predict([frame.image for frame in batch])
             for frame, (labels, _) in zip(batch, labelled, strict=True):
                 covered = _even(overlay(frame.image, labels, table))
                 if not frames:

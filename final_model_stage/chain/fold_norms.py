@@ -33,7 +33,7 @@ def for_prediction(expert: Expert, bf16: bool) -> Expert:
     return expert
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def folded(net: nn.Module) -> nn.Module:
     """A copy of `net` without the batch norms that come right after a convolution.
 

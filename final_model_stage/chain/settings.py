@@ -14,7 +14,7 @@ from preprocessing_stage.dataset.class_tree import ClassTree, tree_problems
 from preprocessing_stage.params import Section, validate
 from train_stage.params import ExpertParams, ModelParams
 
-MAX_SETTINGS = 2**20
+MAX_BYTES = 2**20
 
 
 class ExpertSettings(Section):
@@ -22,6 +22,7 @@ class ExpertSettings(Section):
 
     input_size: Annotated[int, Field(ge=1, le=2048)]
     box_margin: Annotated[float, Field(ge=0, le=1)]
+    max_box_aspect: Annotated[float, Field(ge=1, le=100)] = 2.0
     model: ModelParams
 
 
@@ -38,8 +39,8 @@ class Settings(ChainParams):
 
 def read_settings(path: Path) -> Settings:
     """`segmenter.json`, of whatever origin. Raises OSError, or ValueError with all problems."""
-    if path.stat().st_size > MAX_SETTINGS:
-        raise ValueError(f"{path}: has more than {MAX_SETTINGS} bytes, is no segmenter.json")
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path}: has more than {MAX_BYTES} bytes, is no segmenter.json")
     try:
         values = from_json(path.read_bytes(), allow_inf_nan=False)
     except ValueError as error:
@@ -74,6 +75,7 @@ def make_settings(
             name: ExpertSettings(
                 input_size=experts[name].last_input_size,
                 box_margin=experts[name].box_margin,
+                max_box_aspect=experts[name].max_box_aspect,
                 model=experts[name].model,
             )
             for name in tree.experts

@@ -1,37 +1,47 @@
-"""Where the root expert looks again once it has seen the whole image."""
+"""One view of one expert: cropped from the image, predicted, and pasted back."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from final_model_stage.chain.decisions import NodeLeaves, likeliest
-from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
-from train_stage.regions import box_area, clip_box, region_box
+from train_stage.regions import box_frame, unwarp, warp
 
-SECOND_LOOK_SHARE = 0.7
-"""Of the image's area: a box around the foreground that is larger gets no look of its own."""
+Network = Callable[[Tensor, Tensor], Tensor]
+"""Crops (B, 3, S, S) and masks (B, 1, S, S) -> logits (B, leaves, S, S)."""
 
 
-def end_squares(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Boxes (4,) float32 of the squares at both ends of an image's longer side."""
-    side = torch.sym_min(height, width)
-    edges = (0, 0, side, side), (width - side, height - side, width, height)
-    first, last = (torch.stack([torch.scalar_tensor(edge) for edge in box]) for box in edges)
-    return first, last
+@dataclass(frozen=True)
+class View:
+    """What an expert is to predict: the leaves of its node, within a box of the image."""
+
+    expert: str
+    region: Tensor
+    """(h, w) bool: every other pixel is zeroed."""
+    box: Tensor
+    """(4,) float32, left top right bottom."""
+
+    def crop(self, image: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+        """Crop (3, S, S) of an image (3, h, w) in 0..1, and the region's mask (1, S, S).
+
+        centres: (S,) of `regions.pixel_centres`.
+        """
+        frame = box_frame(self.box)
+        mask = warp(self.region[None].float(), frame, centres, "nearest")
+        return warp(image, frame, centres), mask
+
+    def paste(self, probabilities: Tensor) -> Tensor:
+        """Probabilities (leaves, S, S) of the view as those of the image, (leaves, h, w)."""
+        return unwarp(probabilities, self.box, *self.region.shape)
 
 
-def closer_box(belief: Tensor, tree: ClassTree, node: NodeLeaves, margin: float) -> Tensor | None:
-    """Box (4,) around the foreground by what is believed of the leaves, (leaves, h, w).
-
-    node: of the root expert. None if there is no foreground, or if it fills the image, or
-    without a background.
-    """
-    background = [child.id == BACKGROUND for child in tree.root.children]
-    if not any(background):
-        return None
-    foreground = likeliest(node.split(belief)) != background.index(True)
-    if not foreground.any():
-        return None
-    box = clip_box(region_box(foreground, margin), *foreground.shape)
-    return box if box_area(box) < SECOND_LOOK_SHARE * foreground.numel() else None
+def predict(network: Network, crops: Tensor, masks: Tensor, flip: bool) -> Tensor:
+    """Probabilities (B, leaves, S, S), averaged with those of the flipped crops if `flip`."""
+    if not flip:
+        return network(crops, masks).softmax(1)
+    both = network(torch.cat([crops, crops.flip(-1)]), torch.cat([masks, masks.flip(-1)]))
+    upright, flipped = both.softmax(1).chunk(2)
+    return (upright + flipped.flip(-1)) / 2

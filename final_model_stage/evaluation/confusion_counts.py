@@ -43,7 +43,7 @@ def evaluate(segmenter: Segmenter, folder: DatasetFolder, split: str) -> Evaluat
     with tqdm(total=len(ids), desc=f"evaluating {split}", unit="image") as progress:
         read = read_pairs(folder, ids, tree, lambda pair: pair, most=BATCH)
         for pairs in _batches(sound(folder, pair) for pair in read):
-            root = segmenter.ask_root([pair.image for pair in pairs])
+            root = segmenter.predict_root([pair.image for pair in pairs])
             rows += _count(segmenter, pairs, root, None)
             for level, some in oracle_rows.items():
                 some += _count(segmenter, pairs, root, level)
@@ -52,7 +52,7 @@ def evaluate(segmenter: Segmenter, folder: DatasetFolder, split: str) -> Evaluat
 
 
 def true_conditionals(labels: np.ndarray, tree: ClassTree, level: int) -> Conditionals:
-    """What perfect experts say down to `level`, from a label map (H, W) uint8."""
+    """The conditionals of perfect experts down to `level`, from a label map (H, W) uint8."""
     return {
         name: torch.from_numpy(
             np.stack([tree.child_of_id(name)[labels] == k for k in range(len(tree[name].children))])
@@ -78,11 +78,11 @@ def _count(
     segmenter: Segmenter, pairs: list[Pair], root: list[torch.Tensor], oracle_level: int | None
 ) -> list[np.ndarray]:
     tree = segmenter.tree
-    known = None
+    oracle = None
     if oracle_level is not None:
-        known = [true_conditionals(pair.labels, tree, oracle_level) for pair in pairs]
+        oracle = [true_conditionals(pair.labels, tree, oracle_level) for pair in pairs]
     index = tree.leaf_of_id(tree.root.name)
-    predictions = segmenter.label([pair.image for pair in pairs], known, root)
+    predictions = segmenter.predict([pair.image for pair in pairs], oracle, root)
     return [
         confusion_matrix(index[pair.labels], index[labels], len(tree.leaves))
         for pair, (labels, _) in zip(pairs, predictions, strict=True)
