@@ -88,7 +88,7 @@ def test_all_that_can_be_asked_for(place: Path) -> None:
 
 
 def test_fast_is_one_look_of_each_expert(place: Path) -> None:
-    twice, once = tiny_segmenter(looks=True), tiny_segmenter()
+    twice, once = tiny_segmenter(tta=True), tiny_segmenter()
     twice.save("models/segmenter")
     image = np.asarray(Image.open(write("a.png")))
     assert not np.array_equal(twice(image), once(image))

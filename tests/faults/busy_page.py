@@ -60,7 +60,7 @@ class Found:
 @contextmanager
 def serving(folder: Path) -> Iterator[tuple[int, int]]:
     """Port and process id of a page's server that runs until the end of the block."""
-    tiny_segmenter(looks=True).save(folder / "segmenter")
+    tiny_segmenter(tta=True).save(folder / "segmenter")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -11,7 +11,7 @@ from preprocessing_stage.dataset.check_dataset import Pair
 from preprocessing_stage.dataset.class_tree import ClassTree
 
 
-def test_where_oracle_are_unknown_no_child_is_asked(monkeypatch):
+def test_where_the_truth_is_ignored_no_child_of_an_oracle_runs(monkeypatch):
     """The first child would get what is labelled 255."""
     tree = ClassTree({"all": {"left": {"a": 1, "b": 2}, "right": {"c": 3, "d": 4}}})
     labels = np.full((24, 24), 255, np.uint8)
@@ -20,22 +20,22 @@ def test_where_oracle_are_unknown_no_child_is_asked(monkeypatch):
     monkeypatch.setattr(
         "final_model_stage.evaluation.confusion_counts.read_pairs", lambda *_, **__: iter([pair])
     )
-    asked = {}
-    ask = Segmenter._ask
+    seen = {}
+    predict = Segmenter._predict
 
-    def record(self, name, images, regions, boxes):
-        asked[name] = regions
-        return ask(self, name, images, regions, boxes)
+    def record(self, images, views):
+        seen[views[0].expert] = views[0].region
+        return predict(self, images, views)
 
-    monkeypatch.setattr(Segmenter, "_ask", record)
+    monkeypatch.setattr(Segmenter, "_predict", record)
 
     class Folder:
         def ids(self, split):
             return ["x"]
 
     evaluate(make_segmenter(tree), Folder(), "val")
-    assert torch.equal(asked["left"][0], torch.from_numpy(labels == 1))
-    assert torch.equal(asked["right"][0], torch.from_numpy(labels == 3))
+    assert torch.equal(seen["left"], torch.from_numpy(labels == 1))
+    assert torch.equal(seen["right"], torch.from_numpy(labels == 3))
 
 
 def test_large_photographs_are_evaluated_a_few_at_a_time(monkeypatch):

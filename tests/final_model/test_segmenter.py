@@ -10,64 +10,63 @@ from torch import nn
 
 from final_model_stage import segmenter as segmenter_module
 from final_model_stage.chain.decisions import (
-    NodeLeaves,
-    hard_decision,
+    averaged_over_ancestors,
+    decide,
     leaf_probabilities,
-    product_decision,
-    revised,
 )
 from final_model_stage.evaluation.confusion_counts import true_conditionals
 from final_model_stage.segmenter import Segmenter
+from train_stage.node_split import NodeSplit
 
 
 @pytest.mark.parametrize("tree", TREES, ids=["people", "deep"])
-@pytest.mark.parametrize("decide", [hard_decision, product_decision])
+@pytest.mark.parametrize("mode", ["hard", "product"])
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_perfect_experts_give_the_true_label_map(tree, decide, seed):
+def test_perfect_experts_give_the_true_label_map(tree, mode, seed):
     labels = random_labels(tree, seed)
     perfect = true_conditionals(labels, tree, level=tree.depth)
-    np.testing.assert_array_equal(decide(tree, perfect).numpy(), labels)
+    np.testing.assert_array_equal(decide(tree, perfect, mode).numpy(), labels)
 
 
 @pytest.mark.parametrize("tree", TREES, ids=["people", "deep"])
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_a_child_never_claims_a_pixel_outside_its_parent(tree, seed):
+def test_a_child_never_has_a_pixel_outside_its_parent(tree, seed):
     generator = torch.Generator().manual_seed(seed)
     conditionals = {
         name: torch.rand(len(tree[name].children), 9, 7, generator=generator).softmax(0)
         for name in tree.experts
     }
-    labels = hard_decision(tree, conditionals).numpy()
+    labels = decide(tree, conditionals, "hard").numpy()
     region = {tree.root.name: np.ones_like(labels, bool)}
     for name in tree.experts:
-        claimed = conditionals[name].argmax(0).numpy()
+        chosen = conditionals[name].argmax(0).numpy()
         for k, child in enumerate(tree[name].children):
-            region[child.name] = region[name] & (claimed == k)
+            region[child.name] = region[name] & (chosen == k)
             np.testing.assert_array_equal(
                 np.isin(labels, tree.ids(child.name)), region[child.name], child.name
             )
 
 
 @pytest.mark.parametrize("tree", TREES, ids=["people", "deep"])
-def test_experts_are_shown_only_what_their_parent_claimed(tree, monkeypatch):
-    shown = {}
-    ask = Segmenter._ask
+def test_experts_see_only_the_region_that_their_parent_predicted(tree, monkeypatch):
+    seen = {}
+    predict = Segmenter._predict
 
-    def record(self, name, images, regions, boxes):
-        if regions:  # experts whose region is empty are not asked
-            [shown[name]] = regions
-        return ask(self, name, images, regions, boxes)
+    def record(self, images, views):
+        [view] = views
+        seen[view.expert] = view.region
+        return predict(self, images, views)
 
-    monkeypatch.setattr(Segmenter, "_ask", record)
-    [(_, said)] = make_segmenter(tree).label([random_image()])
-    assert len(shown) >= 3
-    for name, region in shown.items():
+    monkeypatch.setattr(Segmenter, "_predict", record)
+    [(_, conditionals)] = make_segmenter(tree).predict([random_image()])
+    assert len(seen) >= 3
+    for name, region in seen.items():
         if (parent := tree.parent(name)) is not None:
             index = [child.name for child in parent.children].index(name)
-            assert not (region & (said[parent.name].argmax(0) != index)).any()
-            assert not (region & ~shown[parent.name]).any()
+            assert not (region & (conditionals[parent.name].argmax(0) != index)).any()
+            assert not (region & ~seen[parent.name]).any()
 
 
 @pytest.mark.parametrize("tree", TREES, ids=["people", "deep"])
@@ -94,13 +93,13 @@ def test_probabilities_of_every_level_add_up():
 
 def test_leaf_probabilities_are_products_along_the_path():
     tree = TREES[0]
-    said = {
+    given = {
         "person": torch.tensor([0.4, 0.6]),
         "body": torch.tensor([0.9, 0.1]),
         "upper": torch.tensor([0.7, 0.3]),
         "lower": torch.tensor([0.2, 0.8]),
     }
-    found = leaf_probabilities(tree, {k: v.view(-1, 1, 1) for k, v in said.items()}).flatten()
+    found = leaf_probabilities(tree, {k: v.view(-1, 1, 1) for k, v in given.items()}).flatten()
     names = [leaf.name for leaf in tree.leaves]
     expected = {
         "background": 0.4,
@@ -114,36 +113,34 @@ def test_leaf_probabilities_are_products_along_the_path():
 
 def test_product_mode_may_overrule_an_unsure_parent():
     tree = TREES[0]
-    said = {
+    given = {
         "person": torch.tensor([0.45, 0.55]),
         "body": torch.tensor([0.5, 0.5]),
         "upper": torch.tensor([0.5, 0.5]),
         "lower": torch.tensor([0.5, 0.5]),
     }
-    said = {k: v.view(-1, 1, 1) for k, v in said.items()}
-    assert product_decision(tree, said).item() == 0
-    assert hard_decision(tree, said).item() != 0
+    given = {k: v.view(-1, 1, 1) for k, v in given.items()}
+    assert decide(tree, given, "product").item() == 0
+    assert decide(tree, given, "hard").item() != 0
 
 
-def test_an_answer_is_averaged_with_those_before_it_inside_the_region():
-    names = NodeLeaves.of(TREES[0], "upper")  # the third expert on its path: person, body, upper
-    assert names.rows.tolist() == [1, 3] and names.above == 2  # hand, head
-    belief = torch.tensor([[[0.3, 0.3]], [[0.1, 0.1]]])
-    answer = torch.tensor([[[0.0, 0.0]], [[1.0, 1.0]]])
+def test_probabilities_are_averaged_over_ancestors_inside_the_region():
+    before = torch.tensor([[[0.3, 0.3]], [[0.1, 0.1]]])  # hand and head: upper has 0.4
+    predicted = torch.tensor([[[0.0, 0.0]], [[1.0, 1.0]]])
     region = torch.tensor([[True, False]])
-    hand, head = revised(belief, answer, region, names).unbind()
+    hand, head = averaged_over_ancestors(before, predicted, region, experts_above=2).unbind()
     assert hand.flatten().tolist() == pytest.approx([0.4 * 2 / 3 * 3 / 4, 0.3])
     assert head.flatten().tolist() == pytest.approx([0.4 * (2 / 3 * 1 / 4 + 1 / 3), 0.1])
 
 
-def test_a_split_is_the_share_of_a_childs_leaves():
-    names = NodeLeaves.of(TREES[0], "body")  # hand, foot, head, knee; upper: hand and head
-    belief = torch.tensor([0.1, 0.2, 0.3, 0.2]).view(4, 1, 1)
-    assert names.split(belief).flatten().tolist() == pytest.approx([0.5, 0.5])
-    assert names.split(0 * belief).flatten().tolist() == [0, 0]
+def test_a_conditional_is_the_share_of_a_childs_leaves():
+    split = NodeSplit.of(TREES[0], "body")  # hand, foot, head, knee; upper: hand and head
+    leaves = torch.tensor([0.1, 0.2, 0.3, 0.2]).view(4, 1, 1)
+    assert split.conditionals(leaves).flatten().tolist() == pytest.approx([0.5, 0.5])
+    assert split.conditionals(0 * leaves).flatten().tolist() == [0, 0]
 
 
-class Says(nn.Module):
+class Constant(nn.Module):
     """An expert that gives its leaves these probabilities everywhere."""
 
     def __init__(self, *probabilities):
@@ -154,13 +151,13 @@ class Says(nn.Module):
         return self.logits.expand(len(image), -1, *image.shape[2:])
 
 
-def test_every_expert_on_the_way_to_a_pixel_has_its_say():
+def test_every_expert_on_the_way_to_a_pixel_counts():
     chain = make_segmenter()
     chain.prepared = {
-        "person": Says(0.2, 0.2, 0.2, 0.2, 0.2),  # background, hand, foot, head, knee
-        "body": Says(0.4, 0.1, 0.4, 0.1),
-        "upper": Says(0.9, 0.1),
-        "lower": Says(0.9, 0.1),  # is not asked: all is upper
+        "person": Constant(0.2, 0.2, 0.2, 0.2, 0.2),  # background, hand, foot, head, knee
+        "body": Constant(0.4, 0.1, 0.4, 0.1),
+        "upper": Constant(0.9, 0.1),
+        "lower": Constant(0.9, 0.1),  # its region is empty: all is upper
     }
     result = chain.segment(random_image())
     expected = {
@@ -175,15 +172,15 @@ def test_every_expert_on_the_way_to_a_pixel_has_its_say():
     assert dict(zip(names, found, strict=True)) == pytest.approx(expected)
 
 
-def test_experts_with_an_empty_region_are_not_asked():
+def test_experts_with_an_empty_region_do_not_run():
     chain = make_segmenter()
 
     class Broken(nn.Module):
         def forward(self, image, region):
-            raise AssertionError("asked for nothing")
+            raise AssertionError("ran for nothing")
 
     chain.prepared = dict.fromkeys(chain.prepared, Broken())
-    chain.prepared["person"] = Says(0.96, *[0.01] * 4)
+    chain.prepared["person"] = Constant(0.96, *[0.01] * 4)
     assert not chain(random_image()).any()
 
 
@@ -192,33 +189,32 @@ def test_images_of_a_batch_do_not_influence_each_other():
     images = [
         random_image(seed, shape) for seed, shape in enumerate([(24, 32), (30, 20), (64, 64)])
     ]
-    together = [labels for labels, _ in chain.label(images)]
+    together = [labels for labels, _ in chain.predict(images)]
     for image, labels in zip(images, together, strict=True):
         np.testing.assert_array_equal(chain(image), labels)
 
 
-def test_what_the_root_said_before_need_not_be_asked_again():
+def test_a_prediction_of_the_root_can_be_given_again():
     chain = make_segmenter(tta_views=True, tta_flip=True)
     images = [random_image(seed, shape) for seed, shape in enumerate([(24, 32), (32, 32)])]
     truths = [{"body": torch.rand(2, *image.shape[:2])} for image in images]
-    root = chain.ask_root(images)
-    chain.prepared["person"] = nn.Identity()  # cannot be asked
-    for known in (None, truths):
-        again = chain.label(images, known, root)
-        for (labels, said), (expected, split) in zip(
-            again, make_segmenter(tta_views=True, tta_flip=True).label(images, known), strict=True
-        ):
-            np.testing.assert_array_equal(labels, expected)
-            assert all(torch.equal(said[name], split[name]) for name in split)
+    root = chain.predict_root(images)
+    chain.prepared["person"] = nn.Identity()  # cannot predict
+    for oracle in (None, truths):
+        again = chain.predict(images, oracle, root)
+        expected = make_segmenter(tta_views=True, tta_flip=True).predict(images, oracle)
+        for (labels, found), (expected_labels, wanted) in zip(again, expected, strict=True):
+            np.testing.assert_array_equal(labels, expected_labels)
+            assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
-def test_oracle_are_reduced_around_the_pixels_centres():
+def test_oracle_parents_are_reduced_around_the_pixels_centres():
     chain = make_segmenter()
     side = 4 * chain.settings.longest_side
     truth = torch.zeros(2, side, side)
     truth[0, :, 2::4] = truth[1, :, 0::4] = truth[1, :, 1::4] = truth[1, :, 3::4] = 1
-    [(_, said)] = chain.label([random_image(0, (side, side))], [{"body": truth}])
-    assert said["body"][0].all() and not said["body"][1].any()
+    [(_, found)] = chain.predict([random_image(0, (side, side))], [{"body": truth}])
+    assert found["body"][0].all() and not found["body"][1].any()
 
 
 @pytest.mark.parametrize(
@@ -236,7 +232,7 @@ def test_what_is_no_rgb_image_of_bytes_is_refused(image):
         make_segmenter()(image)
 
 
-def test_stochastic_passes_differ_from_one_pass_and_repeat_themselves():
+def test_mc_dropout_differs_from_one_prediction_and_repeats_itself():
     image = random_image()
     one, many = make_segmenter(), make_segmenter(mc_dropout_samples=4)
     state = torch.random.get_rng_state()
@@ -251,5 +247,5 @@ def test_large_batches_are_split(monkeypatch):
     chain = make_segmenter()
     images = [random_image(seed) for seed in range(5)]
     alone = [chain(image) for image in images]
-    for labels, (found, _) in zip(alone, chain.label(images), strict=True):
+    for labels, (found, _) in zip(alone, chain.predict(images), strict=True):
         np.testing.assert_array_equal(found, labels)

@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from train_stage.losses import Split, class_weights, cross_entropy, dice, expert_loss
+from train_stage.losses import WeightedSplit, class_weights, cross_entropy, dice, expert_loss
 
 WEIGHTS = torch.tensor([0.5, 1.5, 1.0])
-LEAVES_ONLY = Split(torch.eye(3, dtype=torch.bool), WEIGHTS, WEIGHTS)
-TWO_OF_THREE = Split(
+LEAVES_ONLY = WeightedSplit(torch.eye(3, dtype=torch.bool), WEIGHTS, WEIGHTS)
+TWO_OF_THREE = WeightedSplit(
     torch.tensor([[True, False, True], [False, True, False]]), WEIGHTS, torch.tensor([0.8, 1.2])
 )
 

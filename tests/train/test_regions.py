@@ -14,8 +14,8 @@ from train_stage.augmentation import random_frame
 from train_stage.dataset import ExpertSamples
 from train_stage.params import AugmentationParams
 from train_stage.regions import (
-    MAX_ASPECT,
     box_frame,
+    pixel_centres,
     region_box,
     unwarp,
     warp,
@@ -34,66 +34,87 @@ def jitter(**changes: float) -> AugmentationParams:
 
 
 def test_box_has_a_margin_of_the_longer_side() -> None:
-    box = region_box(rectangle(slice(10, 20), slice(5, 21)), 0.25)  # 10 high, 16 wide
+    box = region_box(rectangle(slice(10, 20), slice(5, 21)), 0.25, max_aspect=2)  # 10 high, 16 wide
     assert box.tolist() == [5 - 4, 10 - 4, 21 + 4, 20 + 4]
 
 
 def test_box_of_a_strip_is_widened_before_the_margin() -> None:
     strip = rectangle(slice(10, 14), slice(4, 24))  # 4 high, 20 wide: widened to 10
-    assert region_box(strip, 0.1).tolist() == [4 - 2, 12 - 5 - 2, 24 + 2, 12 + 5 + 2]
-    assert region_box(strip.T, 0.1).tolist() == [5, 2, 19, 26]
+    assert region_box(strip, 0.1, max_aspect=2).tolist() == [4 - 2, 12 - 5 - 2, 24 + 2, 12 + 5 + 2]
+    assert region_box(strip.T, 0.1, max_aspect=2).tolist() == [5, 2, 19, 26]
 
 
 regions = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=30)).filter(np.any)
 
 
 @settings(deadline=None)
-@given(regions, st.floats(0, 1))
-def test_box_contains_every_pixel_of_the_region(region: np.ndarray, margin: float) -> None:
-    left, top, right, bottom = region_box(torch.from_numpy(region), margin).tolist()
+@given(regions, st.floats(0, 1), st.floats(1, 4))
+def test_box_contains_every_pixel_of_the_region(
+    region: np.ndarray, margin: float, max_aspect: float
+) -> None:
+    box = region_box(torch.from_numpy(region), margin, max_aspect)
+    left, top, right, bottom = box.tolist()
     rows, columns = np.nonzero(region)
     assert left <= columns.min() + 1e-4 and columns.max() + 1 <= right + 1e-4
     assert top <= rows.min() + 1e-4 and rows.max() + 1 <= bottom + 1e-4
     sides = sorted([right - left, bottom - top])
-    assert sides[1] <= MAX_ASPECT * sides[0] + 1e-3
+    assert sides[1] <= max_aspect * sides[0] + 1e-3
 
 
 @pytest.mark.parametrize("size", [40, 24])
 def test_warp_of_the_whole_image_is_a_plain_resize(size: int) -> None:
     image = torch.rand(3, 40, 56)
     resized = F.interpolate(image[None], (size, size), mode="bilinear")[0]
-    torch.testing.assert_close(warp(image, box_frame(whole_image(40, 56)), size), resized)
+    torch.testing.assert_close(
+        warp(image, box_frame(whole_image(40, 56)), pixel_centres(size)), resized
+    )
 
 
 def test_warp_of_a_box_on_the_pixel_grid_is_a_crop() -> None:
     image = torch.rand(3, 40, 56)
     frame = box_frame(torch.tensor([10.0, 5, 30, 25]))
-    torch.testing.assert_close(warp(image, frame, 20), image[:, 5:25, 10:30])
+    torch.testing.assert_close(warp(image, frame, pixel_centres(20)), image[:, 5:25, 10:30])
 
 
 def test_warp_is_zero_outside_the_image() -> None:
-    seen = warp(torch.ones(1, 10, 10), box_frame(torch.tensor([-10.0, -10, 10, 10])), 20)
+    seen = warp(
+        torch.ones(1, 10, 10), box_frame(torch.tensor([-10.0, -10, 10, 10])), pixel_centres(20)
+    )
     expected = torch.zeros(1, 20, 20)
     expected[:, 10:, 10:] = 1
     torch.testing.assert_close(seen, expected)
 
 
 @pytest.mark.parametrize("changes", [{}, {"rotation": 30}, {"flip": 1, "aspect": 0.5}])
-def test_unwarp_undoes_warp(changes: dict[str, float]) -> None:
+def test_warp_is_what_torch_makes_of_the_frame(changes: dict[str, float]) -> None:
+    image = torch.rand(3, 60, 80)
+    frame = random_frame(
+        torch.tensor([20.0, 10, 70, 50]), jitter(**changes), np.random.default_rng(1)
+    )
+    theta = frame * torch.tensor([[2 / 80], [2 / 60]]) - torch.tensor([[0, 0, 1.0]])
+    grid = F.affine_grid(theta[None], [1, 3, 24, 24], align_corners=False)
+    expected = F.grid_sample(image[None], grid, align_corners=False)[0]
+    torch.testing.assert_close(warp(image, frame, pixel_centres(24)), expected)
+
+
+def test_unwarp_undoes_warp() -> None:
     y, x = torch.meshgrid(torch.arange(60) / 9, torch.arange(80) / 9, indexing="ij")
     image = (torch.sin(x) + torch.cos(y))[None]
     box = torch.tensor([20.0, 10, 70, 50])
-    frame = random_frame(box, jitter(**changes), np.random.default_rng(1))
-    back = unwarp(warp(image, frame, 96), frame, 60, 80)
-    # The middle of the box lies in any frame near it.
-    torch.testing.assert_close(back[:, 20:40, 35:55], image[:, 20:40, 35:55], atol=0.01, rtol=0)
+    back = unwarp(warp(image, box_frame(box), pixel_centres(96)), box, 60, 80)
+    torch.testing.assert_close(back[:, 10:50, 20:70], image[:, 10:50, 20:70], atol=0.01, rtol=0)
 
 
 def test_unwarp_continues_the_border() -> None:
-    values = torch.full((1, 8, 8), 3.0)
-    back = unwarp(values, box_frame(torch.tensor([4.0, 4, 6, 6])), 10, 12)
+    back = unwarp(torch.full((1, 8, 8), 3.0), torch.tensor([4.0, 4, 6, 6]), 10, 12)
     assert back.shape == (1, 10, 12)
     assert (back == 3).all()
+
+
+def test_an_empty_region_has_a_finite_view() -> None:
+    box = region_box(torch.zeros(7, 9, dtype=torch.bool), 0.1, max_aspect=2)
+    view = warp(torch.ones(1, 7, 9), box_frame(box), pixel_centres(4))
+    assert torch.isfinite(view).all() and torch.isfinite(unwarp(view, box, 7, 9)).all()
 
 
 def test_a_frame_without_jitter_is_the_box_or_up_to_a_tenth_larger() -> None:
@@ -120,12 +141,14 @@ def test_rotation_turns_without_shearing() -> None:
     assert max(map(abs, angles)) <= 20
 
 
-def test_flip_mirrors_left_and_right() -> None:
+def test_flip_exchanges_left_and_right() -> None:
     image, box = torch.rand(3, 30, 30), torch.tensor([5.0, 5, 25, 25])
-    plain, mirrored = (
+    plain, flipped = (
         random_frame(box, jitter(flip=flip), np.random.default_rng(0)) for flip in (0, 1)
     )
-    torch.testing.assert_close(warp(image, mirrored, 20), warp(image, plain, 20).flip(2))
+    torch.testing.assert_close(
+        warp(image, flipped, pixel_centres(20)), warp(image, plain, pixel_centres(20)).flip(2)
+    )
 
 
 def test_image_region_and_target_stay_aligned(tmp_path) -> None:
