@@ -1,7 +1,9 @@
-"""The experts chained into one segmenter.
+"""The method: the experts chained into one segmenter, from the root of the class tree down.
 
 segmenter = Segmenter.load("models/segmenter")
 labels = segmenter(image)
+
+`Chain` is the method itself, for one image; `Segmenter` feeds it with images.
 """
 
 from __future__ import annotations
@@ -9,31 +11,130 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from final_model_stage.chain.decisions import Conditionals, decide, leaf_probabilities, resize
-from final_model_stage.chain.descent import Chain
-from final_model_stage.chain.fold_norms import for_prediction
-from final_model_stage.chain.settings import Settings, read_settings
-from final_model_stage.chain.views import View, predict
-from final_model_stage.chain.weights import read_expert, write_expert
-from preprocessing_stage.dataset.atomic_write import write_json
-from preprocessing_stage.dataset.class_tree import ClassTree
+from final_model_stage.chain.decisions import (
+    Conditionals,
+    averaged_over_ancestors,
+    decide,
+    leaf_probabilities,
+    most_probable,
+    resize,
+)
+from final_model_stage.chain.files import read_segmenter, write_segmenter
+from final_model_stage.chain.runner import Runner
+from final_model_stage.chain.settings import Settings
+from final_model_stage.chain.views import View
+from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.dataset.shrink import shrink
 from train_stage.model import Expert
+from train_stage.node_split import NodeSplit
 from train_stage.precision import Precision, pick_precision
-from train_stage.regions import pixel_centres
+from train_stage.regions import clip_box, end_squares, inside_box, region_box, whole_image
 
-Result = TypeVar("Result")
+Views = Generator[View, Tensor, Tensor]
+"""Yields views, is sent their probabilities (leaves, h, w), returns those of the image."""
 
-BATCH = 4
-"""Views that an expert predicts at once: with 16, and as many flipped, each takes a tenth longer,
-since they leave the processor's caches."""
+
+class Chain:
+    """The way of one image from the root to the leaves.
+
+    Its generators yield the views that they need and are sent their leaf probabilities. Whoever
+    drives them runs the experts: `chain.runner` on several images at a time, `deploy.export`
+    while it records a graph.
+    """
+
+    def __init__(self, settings: Settings, *, traced: bool = False) -> None:
+        """traced: whether a graph is recorded, which has no branches: every view is predicted,
+        and what it finds in an empty region is not used."""
+        self.settings, self.traced = settings, traced
+        self.tree = ClassTree(settings.tree)
+        self.splits = {name: NodeSplit.of(self.tree, name) for name in self.tree.experts}
+        self.rows = {name: torch.tensor(self.tree.rows(name)) for name in self.tree.experts}
+        children = [child.id for child in self.tree.root.children]
+        self.background = children.index(BACKGROUND) if BACKGROUND in children else None
+        """Index of the background among the root's children."""
+
+    def descend(
+        self,
+        height: int,
+        width: int,
+        oracle: Mapping[str, Tensor] | None = None,
+        root: Tensor | None = None,
+    ) -> Generator[View, Tensor, Conditionals]:
+        """Each expert sees the region that its parent predicted, and no other pixel.
+
+        The leaf probabilities go down with the regions: first those of the root, then each expert
+        averages its own with them, inside its region. So all experts on the way to a pixel count
+        alike there.
+
+        oracle: conditionals (children, h, w) that replace those of the experts they name.
+        root: leaf probabilities (leaves, h, w) of the root expert, if they are there already.
+        """
+        probabilities = torch.full((len(self.tree.leaves), height, width), 1.0)
+        probabilities = probabilities / len(self.tree.leaves)
+        regions = {self.tree.root.name: torch.ones(height, width, dtype=torch.bool)}
+        conditionals: Conditionals = {}
+        for name in self.tree.experts:
+            region, split, rows = regions[name], self.splits[name], self.rows[name]
+            own = probabilities[rows]
+            if self._is_needed(region):
+                if name != self.tree.root.name:
+                    predicted = yield View(name, region, self._box(name, region))
+                elif root is None:
+                    predicted = yield from self.root_views(height, width)
+                else:
+                    predicted = root
+                experts_above = self.tree.level_of(name) + 1
+                own = averaged_over_ancestors(own, predicted, region, experts_above)
+                probabilities = probabilities.index_copy(0, rows, own)
+            conditionals[name] = (oracle or {}).get(name, split.conditionals(own))
+            chosen = most_probable(conditionals[name])
+            for k, child in enumerate(self.tree[name].children):
+                # Where the truth is ignored, an oracle gives no child a share.
+                regions[child.name] = region & (chosen == k) & (conditionals[name][k] > 0)
+        return conditionals
+
+    def root_views(self, height: int, width: int) -> Views:
+        """Leaf probabilities of the root expert; predictions of all views that cover a pixel are
+        averaged.
+
+        First the whole image, squeezed into a square. With `tta_views` also undistorted squares at
+        both ends of its longer side, and the box around the foreground found so far, in which
+        small people are large.
+        """
+        root = self.tree.root.name
+        everywhere = torch.ones(height, width, dtype=torch.bool)
+        total = yield View(root, everywhere, whole_image(height, width))
+        if self.settings.tta_views:
+            oblong = torch.scalar_tensor(height) != torch.scalar_tensor(width)
+            for box in end_squares(height, width):
+                covered = inside_box(box, height, width) & oblong
+                if self._is_needed(covered):
+                    total = total + covered * (yield View(root, everywhere, box))
+            if self.background is not None:
+                root_split = self.splits[root].conditionals(total)
+                foreground = most_probable(root_split) != self.background
+                box = clip_box(self._box(root, foreground), height, width)
+                left, top, right, bottom = box.unbind()
+                area = (right - left) * (bottom - top)
+                is_close = area < self.settings.closer_view_max_area * height * width
+                covered = inside_box(box, height, width) & is_close & foreground.any()
+                if self._is_needed(covered):
+                    total = total + covered * (yield View(root, everywhere, box))
+        return total / total.sum(0)
+
+    def _box(self, name: str, region: Tensor) -> Tensor:
+        expert = self.settings.experts[name]
+        return region_box(region, expert.box_margin, expert.max_box_aspect)
+
+    def _is_needed(self, region: Tensor) -> bool:
+        return self.traced or bool(region.any())
 
 
 @dataclass(frozen=True)
@@ -73,15 +174,11 @@ class Segmenter:
         """
         self.settings = settings
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.bf16 = pick_precision(precision, self.device.type) == "bf16-mixed"
+        bf16 = pick_precision(precision, self.device.type) == "bf16-mixed"
         self.chain = Chain(settings)
         self.tree = self.chain.tree
-        self.experts = {name: experts[name].to(self.device) for name in self.tree.experts}
-        # What predicts; `experts` are what is saved and exported.
-        self.prepared = {name: for_prediction(e, self.bf16) for name, e in self.experts.items()}
-        if settings.mc_dropout_samples > 1:
-            for expert in self.prepared.values():
-                expert.stochastic_encoder()
+        self.experts = {name: experts[name] for name in self.tree.experts}
+        self.runner = Runner(settings, self.experts, self.device, bf16)
 
     @classmethod
     def load(
@@ -96,33 +193,14 @@ class Segmenter:
 
         fast: one view by each expert, without test-time augmentation, whatever the settings say.
         """
-        path = Path(path)
-        settings = read_settings(path / "segmenter.json")
+        settings, experts = read_segmenter(Path(path))
         if fast:
             settings = settings.model_copy(update={"tta_views": False, "tta_flip": False})
-        tree = ClassTree(settings.tree)
-        experts = {
-            name: read_expert(
-                path / f"{name}.safetensors",
-                settings.experts[name].model,
-                len(tree.leaves_of(name)),
-                settings.sha256.get(name),
-            )
-            for name in tree.experts
-        }
         return cls(settings, experts, precision, device)
 
     def save(self, path: Path | str) -> None:
         """Write `segmenter.json` and a safetensors file for each expert into the folder `path`."""
-        path = Path(path)
-        path.mkdir(parents=True, exist_ok=True)
-        sums = {
-            name: write_expert(expert, path / f"{name}.safetensors")
-            for name, expert in self.experts.items()
-        }
-        write_json(
-            path / "segmenter.json", self.settings.model_dump(mode="json") | {"sha256": sums}
-        )
+        write_segmenter(Path(path), self.settings, self.experts)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Leaf ids (H, W) uint8 of an RGB image (H, W, 3) uint8."""
@@ -161,7 +239,7 @@ class Segmenter:
             height, width = image.shape[1:]
             descents.append(self.chain.descend(height, width, some, root[i] if root else None))
         results = []
-        for index, conditionals in enumerate(self._run(small, descents)):
+        for index, conditionals in enumerate(self.runner.run(small, descents)):
             full = resize(conditionals, images[index].shape[:2])
             if oracle:
                 full |= oracle[index]
@@ -175,7 +253,7 @@ class Segmenter:
         They do not depend on what follows, so `predict` takes them again and again.
         """
         small = self._reduced(images)
-        return self._run(small, [self.chain.root_views(*i.shape[1:]) for i in small])
+        return self.runner.run(small, [self.chain.root_views(*i.shape[1:]) for i in small])
 
     def _reduced(self, images: Sequence[np.ndarray]) -> list[Tensor]:
         """(3, h, w) float in 0..1 of each image, no longer than training samples were."""
@@ -186,48 +264,3 @@ class Segmenter:
                 )
         small = [shrink(image, self.settings.longest_side) for image in images]
         return [torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255 for image in small]
-
-    @torch.inference_mode()
-    def _run(
-        self, images: Sequence[Tensor], descents: Sequence[Generator[View, Tensor, Result]]
-    ) -> list[Result]:
-        """Drive the descents side by side: views of the same expert are predicted together."""
-        results: dict[int, Result] = {}
-        waiting: dict[int, View] = {}
-
-        def advance(index: int, probabilities: Tensor | None) -> None:
-            try:
-                waiting[index] = descents[index].send(probabilities)  # type: ignore[arg-type]
-            except StopIteration as end:
-                results[index] = end.value
-
-        for index in range(len(descents)):
-            advance(index, None)
-        while waiting:
-            # The one highest in the tree first, so that all images come to the next together.
-            expert = min((view.expert for view in waiting.values()), key=self.tree.experts.index)
-            some = [i for i, view in sorted(waiting.items()) if view.expert == expert][:BATCH]
-            views = [waiting.pop(i) for i in some]
-            predicted = self._predict([images[i] for i in some], views)
-            for index, probabilities in zip(some, predicted, strict=True):
-                advance(index, probabilities)
-        return [results[index] for index in range(len(descents))]
-
-    def _predict(self, images: Sequence[Tensor], views: Sequence[View]) -> list[Tensor]:
-        """Leaf probabilities (leaves, h, w) of one expert for a view of each image."""
-        name = views[0].expert
-        centres = pixel_centres(self.settings.experts[name].input_size)
-        pairs = [view.crop(image, centres) for view, image in zip(views, images, strict=True)]
-        crops, masks = (torch.stack(some).to(self.device) for some in zip(*pairs, strict=True))
-        samples, is_cuda = self.settings.mc_dropout_samples, self.device.type == "cuda"
-        with (
-            torch.random.fork_rng([self.device] if is_cuda else [], enabled=samples > 1),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16),
-        ):
-            if samples > 1:
-                torch.manual_seed(self.settings.seed)
-            total = torch.zeros(())
-            for _ in range(samples):
-                found = predict(self.prepared[name], crops, masks, self.settings.tta_flip)
-                total = total + found.cpu()
-        return [view.paste(own) for view, own in zip(views, total / samples, strict=True)]

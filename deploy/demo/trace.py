@@ -58,7 +58,7 @@ def segment_in_steps(segmenter: Segmenter, image: np.ndarray) -> tuple[Segmentat
 @contextmanager
 def _calls(segmenter: Segmenter) -> Iterator[dict[str, list[Call]]]:
     """Expert name -> its calls, filled while the block runs."""
-    calls: dict[str, list[Call]] = {name: [] for name in segmenter.prepared}
+    calls: dict[str, list[Call]] = {name: [] for name in segmenter.runner.experts}
 
     def listen(name: str, inputs: tuple[Tensor, Tensor], logits: Tensor) -> None:
         leaves = logits.softmax(1)
@@ -69,7 +69,7 @@ def _calls(segmenter: Segmenter) -> Iterator[dict[str, list[Call]]]:
     def hook(name: str, expert: nn.Module) -> torch.utils.hooks.RemovableHandle:
         return expert.register_forward_hook(lambda _, inputs, logits: listen(name, inputs, logits))
 
-    handles = [hook(name, expert) for name, expert in segmenter.prepared.items()]
+    handles = [hook(name, expert) for name, expert in segmenter.runner.experts.items()]
     try:
         yield calls
     finally:

@@ -1,6 +1,6 @@
 """The chain for one image as a graph: tensors in, tensors out, no branch on their values.
 
-The method is that of final_model_stage.chain.descent; here it is only recorded.
+The method is that of final_model_stage.segmenter; here it is only recorded.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from final_model_stage.chain.decisions import decide, leaf_probabilities, resize
-from final_model_stage.chain.descent import Chain
 from final_model_stage.chain.views import View, predict
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmenter import Chain, Segmenter
 from train_stage.regions import pixel_centres
 
 

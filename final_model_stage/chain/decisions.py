@@ -29,9 +29,7 @@ def averaged_over_ancestors(
 def resize(conditionals: Conditionals, size: tuple[int, int]) -> Conditionals:
     """Conditionals scaled, bilinear, to (children, *size)."""
     return {
-        name: values
-        if values.shape[1:] == size
-        else F.interpolate(values[None], size, mode="bilinear")[0]
+        name: F.interpolate(values[None], size, mode="bilinear")[0]
         for name, values in conditionals.items()
     }
 

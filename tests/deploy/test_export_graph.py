@@ -10,6 +10,7 @@ from export_images import images
 from input_kinds import TREE, tiny_segmenter
 
 from deploy.export.graph import ChainGraph
+from final_model_stage.chain.runner import Runner
 from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.shrink import shrink
@@ -56,14 +57,14 @@ def test_the_graph_has_the_views_of_the_segmenter(
     size: tuple[int, int], most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     views = 0
-    predict = Segmenter._predict
+    predict = Runner.predict
 
     def count(self: Segmenter, images: list, some: list) -> list:
         nonlocal views
         views += sum(view.expert == "person" for view in some)
         return predict(self, images, some)
 
-    monkeypatch.setattr(Segmenter, "_predict", count)
+    monkeypatch.setattr(Runner, "predict", count)
     image = np.array(photograph(size, 3))
     taken = set()
     for shift in np.linspace(0, 6, 25):  # the foreground shrinks until there is none

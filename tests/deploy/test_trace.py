@@ -22,16 +22,16 @@ class RedIsBody(nn.Module):
 
 @pytest.mark.parametrize("tree", TREES, ids=["people", "deep"])
 @pytest.mark.parametrize("tta_flip", [False, True])
-def test_listening_changes_nothing_and_every_expert_has_its_step(tree, mirror):
+def test_listening_changes_nothing_and_every_expert_has_its_step(tree, tta_flip):
     # Nothing is scaled: a region of one small pixel may be none at the image's size.
-    segmenter = make_segmenter(tree, longest_side=max(IMAGE.shape), tta_flip=mirror)
+    segmenter = make_segmenter(tree, longest_side=max(IMAGE.shape), tta_flip=tta_flip)
     result, steps = segment_in_steps(segmenter, IMAGE)
     np.testing.assert_array_equal(result.labels, segmenter(IMAGE))
     assert [step.expert for step in steps] == list(tree.experts)
     for step in steps:
         np.testing.assert_array_equal(step.region, np.isin(result.labels, tree.ids(step.expert)))
         assert len(step.looks) == step.region.any()
-    assert not any(expert._forward_hooks for expert in segmenter.prepared.values())
+    assert not any(expert._forward_hooks for expert in segmenter.runner.experts.values())
 
 
 @pytest.mark.parametrize(("mc_dropout_samples", "tta_flip"), [(1, False), (1, True), (3, True)])
@@ -47,7 +47,7 @@ def test_a_look_is_the_mean_of_its_passes_and_mirrors(mc_dropout_samples, tta_fl
 
 def test_a_second_look_is_closer():
     segmenter = make_segmenter(tta_views=True)
-    segmenter.prepared["person"] = RedIsBody()
+    segmenter.runner.experts["person"] = RedIsBody()
     image = np.zeros((32, 32, 3), np.uint8)
     image[10:16, 8:14, 0] = 255
     _, (root, body, *_) = segment_in_steps(segmenter, image)
@@ -58,7 +58,7 @@ def test_a_second_look_is_closer():
 
 def test_an_expert_that_was_handed_nothing_has_no_look():
     segmenter = make_segmenter()
-    segmenter.prepared["person"] = RedIsBody()
+    segmenter.runner.experts["person"] = RedIsBody()
     _, (root, *others) = segment_in_steps(segmenter, np.zeros((20, 20, 3), np.uint8))
     assert root.looks and not any(step.looks or step.region.any() for step in others)
 
@@ -67,7 +67,7 @@ def test_nobody_listens_after_a_failure(monkeypatch):
     segmenter = make_segmenter()
     with pytest.raises(AttributeError):
         segment_in_steps(segmenter, None)
-    assert not any(expert._forward_hooks for expert in segmenter.prepared.values())
+    assert not any(expert._forward_hooks for expert in segmenter.runner.experts.values())
 
 
 def test_pictures_of_a_look_hide_what_is_outside_the_region():

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from segmenter_fixtures import TREES, make_segmenter, random_image, random_labels
 
+from final_model_stage.chain.runner import Runner
 from final_model_stage.evaluation import confusion_counts as evaluate_module
 from final_model_stage.evaluation.confusion_counts import evaluate
-from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.check_dataset import Pair
 from preprocessing_stage.dataset.class_tree import ClassTree
 
@@ -21,13 +21,13 @@ def test_where_the_truth_is_ignored_no_child_of_an_oracle_runs(monkeypatch):
         "final_model_stage.evaluation.confusion_counts.read_pairs", lambda *_, **__: iter([pair])
     )
     seen = {}
-    predict = Segmenter._predict
+    predict = Runner.predict
 
     def record(self, images, views):
         seen[views[0].expert] = views[0].region
         return predict(self, images, views)
 
-    monkeypatch.setattr(Segmenter, "_predict", record)
+    monkeypatch.setattr(Runner, "predict", record)
 
     class Folder:
         def ids(self, split):

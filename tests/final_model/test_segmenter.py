@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from segmenter_fixtures import TREES, make_segmenter, random_image, random_labels
 from torch import nn
 
-from final_model_stage import segmenter as segmenter_module
+from final_model_stage.chain import runner as runner_module
 from final_model_stage.chain.decisions import (
     averaged_over_ancestors,
     decide,
     leaf_probabilities,
 )
+from final_model_stage.chain.runner import Runner
 from final_model_stage.evaluation.confusion_counts import true_conditionals
-from final_model_stage.segmenter import Segmenter
 from train_stage.node_split import NodeSplit
 
 
@@ -52,14 +52,14 @@ def test_a_child_never_has_a_pixel_outside_its_parent(tree, seed):
 @pytest.mark.parametrize("tree", TREES, ids=["people", "deep"])
 def test_experts_see_only_the_region_that_their_parent_predicted(tree, monkeypatch):
     seen = {}
-    predict = Segmenter._predict
+    predict = Runner.predict
 
     def record(self, images, views):
         [view] = views
         seen[view.expert] = view.region
         return predict(self, images, views)
 
-    monkeypatch.setattr(Segmenter, "_predict", record)
+    monkeypatch.setattr(Runner, "predict", record)
     [(_, conditionals)] = make_segmenter(tree).predict([random_image()])
     assert len(seen) >= 3
     for name, region in seen.items():
@@ -153,7 +153,7 @@ class Constant(nn.Module):
 
 def test_every_expert_on_the_way_to_a_pixel_counts():
     chain = make_segmenter()
-    chain.prepared = {
+    chain.runner.experts = {
         "person": Constant(0.2, 0.2, 0.2, 0.2, 0.2),  # background, hand, foot, head, knee
         "body": Constant(0.4, 0.1, 0.4, 0.1),
         "upper": Constant(0.9, 0.1),
@@ -179,8 +179,8 @@ def test_experts_with_an_empty_region_do_not_run():
         def forward(self, image, region):
             raise AssertionError("ran for nothing")
 
-    chain.prepared = dict.fromkeys(chain.prepared, Broken())
-    chain.prepared["person"] = Constant(0.96, *[0.01] * 4)
+    chain.runner.experts = dict.fromkeys(chain.runner.experts, Broken())
+    chain.runner.experts["person"] = Constant(0.96, *[0.01] * 4)
     assert not chain(random_image()).any()
 
 
@@ -199,7 +199,7 @@ def test_a_prediction_of_the_root_can_be_given_again():
     images = [random_image(seed, shape) for seed, shape in enumerate([(24, 32), (32, 32)])]
     truths = [{"body": torch.rand(2, *image.shape[:2])} for image in images]
     root = chain.predict_root(images)
-    chain.prepared["person"] = nn.Identity()  # cannot predict
+    chain.runner.experts["person"] = nn.Identity()  # cannot predict
     for oracle in (None, truths):
         again = chain.predict(images, oracle, root)
         expected = make_segmenter(tta_views=True, tta_flip=True).predict(images, oracle)
@@ -243,7 +243,7 @@ def test_mc_dropout_differs_from_one_prediction_and_repeats_itself():
 
 
 def test_large_batches_are_split(monkeypatch):
-    monkeypatch.setattr(segmenter_module, "BATCH", 2)
+    monkeypatch.setattr(runner_module, "BATCH", 2)
     chain = make_segmenter()
     images = [random_image(seed) for seed in range(5)]
     alone = [chain(image) for image in images]

@@ -23,7 +23,7 @@ class Brightness(nn.Module):
 def views(**settings):
     """The root's inputs and prediction for a small bright square in a dark image."""
     segmenter = make_segmenter(**settings)
-    segmenter.prepared["person"] = expert = Brightness()
+    segmenter.runner.experts["person"] = expert = Brightness()
     image = np.zeros((32, 32, 3), np.uint8)
     image[4:12, 18:26] = 255
     [(_, found)] = segmenter.predict([image])
@@ -46,14 +46,14 @@ def test_the_closer_view_shows_the_foreground_of_the_first():
 def test_a_closer_view_needs_a_foreground_that_leaves_room():
     segmenter = make_segmenter(tta_views=True)
     for value in (0, 255):
-        segmenter.prepared["person"] = expert = Brightness()
+        segmenter.runner.experts["person"] = expert = Brightness()
         segmenter.predict([np.full((32, 32, 3), value, np.uint8)])
         assert len(expert.seen) == 1
 
 
 def test_an_oblong_image_is_seen_at_both_ends_too():
     segmenter = make_segmenter(tta_views=True, longest_side=48)
-    segmenter.prepared["person"] = expert = Brightness()
+    segmenter.runner.experts["person"] = expert = Brightness()
     for turned in (False, True):
         expert.seen.clear()
         image = torch.zeros(3, 32, 48)
@@ -79,7 +79,7 @@ def test_predictions_of_all_views_that_cover_a_pixel_are_averaged():
             return torch.cat([1 - body, body, *[torch.zeros_like(body)] * 3], dim=1).log()
 
     segmenter = make_segmenter(tta_views=True, longest_side=40)
-    segmenter.prepared["person"] = Counting()
+    segmenter.runner.experts["person"] = Counting()
     [(_, found)] = segmenter.predict([random_image(0, (32, 40))])
     body = found["person"][1, 16]
     for columns, share in ((slice(0, 8), 0.2), (slice(8, 32), 0.4), (slice(32, 40), 0.4)):

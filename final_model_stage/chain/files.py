@@ -1,0 +1,40 @@
+"""A segmenter's folder: `segmenter.json` and a safetensors file for each expert."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from final_model_stage.chain.settings import Settings, read_settings
+from final_model_stage.chain.weights import read_expert, write_expert
+from preprocessing_stage.dataset.atomic_write import write_json
+from preprocessing_stage.dataset.class_tree import ClassTree
+from train_stage.model import Expert
+
+SETTINGS = "segmenter.json"
+
+
+def read_segmenter(folder: Path) -> tuple[Settings, dict[str, Expert]]:
+    """Settings and experts. Raises OSError, or ValueError if the files do not fit together."""
+    settings = read_settings(folder / SETTINGS)
+    tree = ClassTree(settings.tree)
+    experts = {
+        name: read_expert(
+            folder / f"{name}.safetensors",
+            settings.experts[name].model,
+            len(tree.leaves_of(name)),
+            settings.sha256.get(name),
+        )
+        for name in tree.experts
+    }
+    return settings, experts
+
+
+def write_segmenter(folder: Path, settings: Settings, experts: Mapping[str, Expert]) -> None:
+    """The files of a segmenter into `folder`, which is made if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sums = {
+        name: write_expert(expert, folder / f"{name}.safetensors")
+        for name, expert in experts.items()
+    }
+    write_json(folder / SETTINGS, settings.model_dump(mode="json") | {"sha256": sums})

@@ -1,0 +1,87 @@
+"""Runs the experts on views: those of several images in one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from final_model_stage.chain.fold_norms import for_prediction
+from final_model_stage.chain.settings import Settings
+from final_model_stage.chain.views import View, predict
+from train_stage.model import Expert
+from train_stage.regions import pixel_centres
+
+Result = TypeVar("Result")
+
+BATCH = 4
+"""Views that an expert predicts at once: with 16, and as many flipped, each takes a tenth longer,
+since they leave the processor's caches."""
+
+
+class Runner:
+    """The experts on a device, in the order of the tree."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        experts: Mapping[str, Expert],
+        device: torch.device,
+        bf16: bool,
+    ) -> None:
+        self.settings, self.device, self.bf16 = settings, device, bf16
+        self.experts = {name: for_prediction(e.to(device), bf16) for name, e in experts.items()}
+        if settings.mc_dropout_samples > 1:
+            for expert in self.experts.values():
+                expert.stochastic_encoder()
+
+    @torch.inference_mode()
+    def run(
+        self, images: Sequence[Tensor], descents: Sequence[Generator[View, Tensor, Result]]
+    ) -> list[Result]:
+        """What the descents return, each of which sends views of its image (3, h, w) in 0..1.
+
+        They are driven side by side, so that an expert predicts the views of several images.
+        """
+        order = list(self.experts)
+        results: dict[int, Result] = {}
+        waiting: dict[int, View] = {}
+
+        def advance(index: int, probabilities: Tensor | None) -> None:
+            try:
+                waiting[index] = descents[index].send(probabilities)  # type: ignore[arg-type]
+            except StopIteration as end:
+                results[index] = end.value
+
+        for index in range(len(descents)):
+            advance(index, None)
+        while waiting:
+            # The one highest in the tree first, so that all images come to the next together.
+            expert = min((view.expert for view in waiting.values()), key=order.index)
+            some = [i for i, view in sorted(waiting.items()) if view.expert == expert][:BATCH]
+            views = [waiting.pop(i) for i in some]
+            predicted = self.predict([images[i] for i in some], views)
+            for index, probabilities in zip(some, predicted, strict=True):
+                advance(index, probabilities)
+        return [results[index] for index in range(len(descents))]
+
+    def predict(self, images: Sequence[Tensor], views: Sequence[View]) -> list[Tensor]:
+        """Leaf probabilities (leaves, h, w) of one expert for a view of each image (3, h, w)."""
+        name = views[0].expert
+        centres = pixel_centres(self.settings.experts[name].input_size)
+        pairs = [view.crop(image, centres) for view, image in zip(views, images, strict=True)]
+        crops, masks = (torch.stack(some).to(self.device) for some in zip(*pairs, strict=True))
+        samples, is_cuda = self.settings.mc_dropout_samples, self.device.type == "cuda"
+        with (
+            torch.random.fork_rng([self.device] if is_cuda else [], enabled=samples > 1),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16),
+        ):
+            if samples > 1:
+                torch.manual_seed(self.settings.seed)
+            total = torch.zeros(())
+            for _ in range(samples):
+                found = predict(self.experts[name], crops, masks, self.settings.tta_flip)
+                total = total + found.cpu()
+        return [view.paste(own) for view, own in zip(views, total / samples, strict=True)]
