@@ -50,7 +50,7 @@ def this_machine() -> Machine:
         bf16=" and ".join(units) or "no units for bf16 known of",
         cores=os.cpu_count() or 1,
         threads=torch.get_num_threads(),
-        precision=pick_precision("auto"),
+        precision=pick_precision("auto", "cpu"),
         python=platform.python_version(),
         torch=torch.__version__,
         baseline=version("segmentation-models-pytorch"),

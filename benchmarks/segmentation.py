@@ -23,6 +23,7 @@ from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.prefetch import batches
 from preprocessing_stage.drawing.palette import palette
 from train_stage.model import MEAN, STD
+from train_stage.precision import pick_precision
 
 BASELINE_SIZE = 256
 BASELINE_BATCH = 8
@@ -38,36 +39,36 @@ class SegmentationSpeed:
     baseline_latency: float
     ours: float
     fast: float
-    """Ours with one look of each expert."""
+    """Ours with one view by each expert."""
     baseline_single: float
     baseline_batched: float
+    precision: str
+    """Of both."""
 
     def rows(self) -> list[Row]:
         size = f"{self.side} px"
-        single, batched = f"{BASELINE}, one by one", f"{BASELINE}, batches of {BASELINE_BATCH}"
+        name = f"smp Unet ResNet-34, {BASELINE_SIZE} px, {self.precision}"
+        single, batched = f"{name}, one by one", f"{name}, batches of {BASELINE_BATCH}"
         return [
-            Row(f"one image, {size}", self.ours_latency, "s", BASELINE, self.baseline_latency),
+            Row(f"one image, {size}", self.ours_latency, "s", name, self.baseline_latency),
             Row(f"folder, {size}", self.ours, "images/s", single, self.baseline_single),
             Row(f"folder, {size}", self.ours, "images/s", batched, self.baseline_batched),
             Row(f"folder, {size}, `--fast`", self.fast, "images/s", single, self.baseline_single),
         ]
 
 
-BASELINE = f"smp Unet ResNet-34, {BASELINE_SIZE} px, bf16"
-
-
 class Baseline:
     """The Unet as its users call it: resize, predict, resize back."""
 
-    def __init__(self, network: nn.Module, colours: np.ndarray) -> None:
+    def __init__(self, network: nn.Module, colours: np.ndarray, bf16: bool) -> None:
         """colours: palette (256, 3) uint8 of the PNGs."""
-        self.network, self.colours = network.eval(), colours
+        self.network, self.colours, self.bf16 = network.eval(), colours, bf16
         self.mean, self.std = (torch.tensor(x).view(3, 1, 1) for x in (MEAN, STD))
 
     @torch.inference_mode()
     def label(self, images: Sequence[Image.Image]) -> list[Image.Image]:
         inputs = torch.stack([self._input(image) for image in images])
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
             found = self.network(inputs).argmax(1).byte().numpy()
         return [
             Image.fromarray(labels).resize(image.size, Image.Resampling.NEAREST)
@@ -92,7 +93,8 @@ def measure(setup: Setup) -> SegmentationSpeed:
     paths = photographs(setup, folder / "data", scale.segmented)
     segmenter, fast = (Segmenter.load(setup.segmenter, fast=fast) for fast in (False, True))
     network = unet("resnet34", len(segmenter.tree.leaves))
-    baseline = Baseline(network, palette(segmenter.tree))
+    precision = pick_precision("auto", "cpu")
+    baseline = Baseline(network, palette(segmenter.tree), precision == "bf16-mixed")
     for name in ("ours", "baseline"):
         (folder / name).mkdir()
     pictures = [Image.open(path).convert("RGB") for path in paths[: scale.latencies]]
@@ -115,6 +117,7 @@ def measure(setup: Setup) -> SegmentationSpeed:
         fast=len(paths) / seconds["fast"],
         baseline_single=len(paths) / seconds["baseline_single"],
         baseline_batched=len(paths) / seconds["baseline_batched"],
+        precision=precision,
     )
 
 

@@ -48,22 +48,25 @@ class TrainingSpeed:
     resident: float
     """Ours on one batch that lies in memory."""
     ours_parameters: int
-    peer_parameters: int
+    baseline_parameters: int
     flop_of_image: float
     """Forward and backward, as torch counts them."""
     ours_flops: float
     product_flops: float
-    """Of a large matrix product in bf16."""
+    """Of a large matrix product in the precision that suits the processor."""
+    precision: str
 
     def rows(self) -> list[Row]:
         giga = 1e-9
         size = f"{self.input_size} px, batch {self.batch_size}"
-        counts = f"{self.ours_parameters / 1e6:.2f} and {self.peer_parameters / 1e6:.2f} M weights"
+        counts = (
+            f"{self.ours_parameters / 1e6:.2f} and {self.baseline_parameters / 1e6:.2f} M weights"
+        )
         flops, product = self.ours_flops * giga, self.product_flops * giga
         return [
             Row(f"{size}, {counts}", self.ours, "images/s", "smp Unet, fp32", self.baseline, "> 1"),
             Row(size, self.ours, "images/s", "batch in memory", self.resident, ">= 0.85"),
-            Row("operations", flops, "GFLOP/s", "bf16 matrix product", product),
+            Row("operations", flops, "GFLOP/s", f"matrix product, {self.precision}", product),
         ]
 
 
@@ -87,7 +90,8 @@ def measure(setup: Setup) -> TrainingSpeed:
     preprocess(workspace)
     train = load_params(setup.params)
     params = train.experts[name]
-    fabric = Fabric(accelerator="cpu", devices=1, precision=pick_precision(params.precision))
+    precision = pick_precision(params.precision, "cpu")
+    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
     leaves = len(tree.leaves_of(name))
     with chdir(workspace):
         loaders = make_loaders(name, name, tree, params, train.machine, fabric)
@@ -108,7 +112,8 @@ def measure(setup: Setup) -> TrainingSpeed:
         for image, target in plain:
             step(network, optimizer, image, target)
 
-    matrix = torch.ones(scale.product, scale.product, dtype=torch.bfloat16)
+    dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
+    matrix = torch.ones(scale.product, scale.product, dtype=dtype)
 
     def products() -> None:
         for _ in range(PRODUCTS):
@@ -130,10 +135,11 @@ def measure(setup: Setup) -> TrainingSpeed:
         baseline=images / seconds["baseline"],
         resident=images / seconds["resident"],
         ours_parameters=parameters(ours.model),
-        peer_parameters=parameters(network),
+        baseline_parameters=parameters(network),
         flop_of_image=flop,
         ours_flops=flop * images / seconds["ours"],
         product_flops=PRODUCTS * 2 * scale.product**3 / seconds["product"],
+        precision=precision,
     )
 
 

@@ -149,7 +149,7 @@ class ExpertParams(Section):
     gradient_clip: float = Field(gt=0)
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     precision: Literal["auto", "32-true", "bf16-mixed"]
-    """auto: bf16 where a short measurement finds it at least 1.5 times as fast."""
+    """auto: bf16 where the device has units for it."""
     examples_every: PositiveInt
     """Epochs between two sheets of validation examples in TensorBoard."""
 

@@ -1,0 +1,158 @@
+"""Write a data set folder from a source, and a profile that trains on it."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image
+from ruamel.yaml import YAML
+from tqdm import tqdm
+
+from preprocessing_stage.converters.class_mapping import ClassMapping
+from preprocessing_stage.converters.source import Source, SourceSample
+from preprocessing_stage.dataset.check_dataset import DatasetError
+from preprocessing_stage.dataset.class_tree import ClassTree
+from preprocessing_stage.dataset.dataset_folder import (
+    DatasetFolder,
+    write_labels,
+    write_listing,
+)
+from preprocessing_stage.dataset.prefetch import prefetch
+from preprocessing_stage.drawing.palette import palette
+
+PROFILE = "profile.yaml"
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what turns a stored image upright, as PIL.ImageOps.exif_transpose has it."""
+
+
+def split_randomly(ids: list[str], val_share: float, seed: int) -> dict[str, list[str]]:
+    """`ids` in two, each in their order and, given two ids or more, with one at least."""
+    count = min(max(round(val_share * len(ids)), 1), max(len(ids) - 1, 0))
+    val = set(random.Random(seed).sample(ids, count))
+    return {"train": [i for i in ids if i not in val], "val": [i for i in ids if i in val]}
+
+
+def import_dataset(
+    source: Source,
+    mapping: ClassMapping,
+    out: Path,
+    splits: Mapping[str, list[str]],
+    *,
+    masks_are_stored: bool = False,
+) -> None:
+    """Write the new folder `out`. Raises DatasetError with all problems and leaves no folder.
+
+    splits: train and val -> ids. masks_are_stored: label maps fit the photographs as they are
+    stored, before their EXIF orientation turns them; else as they are shown.
+    """
+    problems = _split_problems(source, splits)
+    if out.exists():
+        problems.append(f"{out}: exists; remove it or choose another folder")
+    if problems:
+        raise DatasetError(DatasetFolder(out), problems)
+    part = out.with_name(out.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        wanted = {sample for ids in splits.values() for sample in ids}
+        samples = [sample for sample in source.samples if sample.id in wanted]
+        problems = _write_samples(samples, mapping, part, masks_are_stored)
+        if problems:
+            raise DatasetError(DatasetFolder(out), problems)
+        names = {leaf.id: leaf.name for leaf in mapping.tree.leaves if leaf.id is not None}
+        write_listing(part, splits, names)
+        YAML().dump(profile(mapping.tree, out), part / PROFILE)
+        part.rename(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def profile(tree: ClassTree, out: Path) -> dict[str, Any]:
+    """Params that differ from params.yaml for this data set."""
+    return {
+        "tree": tree.to_dict(),
+        "data": {
+            "folder": str(out.absolute()),
+            "description": f"imported into {out.name}",
+            "licence": "see where the data come from",
+        },
+        "experts": {name: {} for name in tree.experts},
+    }
+
+
+def _split_problems(source: Source, splits: Mapping[str, list[str]]) -> list[str]:
+    ids = [sample.id for sample in source.samples]
+    have = set(ids)
+    problems = [f"{i!r} is in the source {ids.count(i)} times" for i in have if ids.count(i) > 1]
+    for split, wanted in splits.items():
+        if not wanted:
+            problems.append(f"{split}: has no sample")
+        problems += [f"{split}: the source has no sample {i!r}" for i in wanted if i not in have]
+    both = set(splits.get("train", [])) & set(splits.get("val", []))
+    return problems + [f"{i!r} is in train and in val; keep one" for i in sorted(both)]
+
+
+def _write_samples(
+    samples: list[SourceSample], mapping: ClassMapping, out: Path, masks_are_stored: bool
+) -> list[str]:
+    """Write images and label maps; returns the problems, one line each."""
+    (out / "JPEGImages").mkdir(parents=True)
+    (out / "gt_masks").mkdir()
+    colours = palette(mapping.tree)
+
+    def write(sample: SourceSample) -> list[str]:
+        try:
+            labels = mapping.apply(sample.read_labels())
+            labels = upright(labels, sample.image, masks_are_stored)
+        except Exception as error:  # damaged files raise anything
+            return [f"{sample.id}: {error}"]
+        write_labels(out / "gt_masks" / f"{sample.id}.png", labels, colours)
+        suffix = sample.image.suffix.lower()
+        shutil.copyfile(sample.image, out / "JPEGImages" / f"{sample.id}{suffix}")
+        return []
+
+    def found() -> Iterator[list[str]]:
+        with ThreadPoolExecutor() as pool:
+            yield from prefetch(pool, write, samples, 16)
+
+    progress = tqdm(found(), "importing", len(samples), unit="sample")
+    return [problem for some in progress for problem in some]
+
+
+def upright(labels: np.ndarray, image: Path, masks_are_stored: bool) -> np.ndarray:
+    """Label map (H, W) uint8 as it fits the photograph once its EXIF orientation has turned it.
+
+    Raises ValueError if the sizes do not fit.
+    """
+    with Image.open(image, formats=("JPEG", "PNG")) as picture:
+        width, height = picture.size
+        orientation = int(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    shown = (width, height) if orientation >= 5 else (height, width)
+    fits = {"stored": labels.shape == (height, width), "shown": labels.shape == shown}
+    size = f"{labels.shape[1]} x {labels.shape[0]}"
+    if masks_are_stored and fits["stored"] and orientation in _TURNS:
+        return np.asarray(Image.fromarray(labels).transpose(_TURNS[orientation]))
+    if (masks_are_stored and fits["stored"]) or (not masks_are_stored and fits["shown"]):
+        return labels
+    if fits["stored"] and not masks_are_stored:
+        raise ValueError(
+            f"the label map has {size} pixels, as {image.name} is stored, but EXIF orientation "
+            f"{orientation} turns the photograph; give --exif stored"
+        )
+    raise ValueError(
+        f"the label map has {size} pixels, {image.name} {shown[1]} x {shown[0]}; make them equal"
+    )

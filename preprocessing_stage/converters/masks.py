@@ -1,0 +1,164 @@
+"""Label maps as pictures: ids of 8, 16 or 32 bits, palettes, or colours named by a labelmap.txt.
+
+Folders of photographs and masks, and trees in the form of Pascal VOC (`JPEGImages`,
+`SegmentationClass`, `ImageSets/Segmentation`), which CVAT's export "Segmentation mask" has too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from preprocessing_stage.converters.known_classes import KNOWN_CLASSES
+from preprocessing_stage.converters.source import IGNORED, Source, SourceSample, find_image
+
+Colour = tuple[int, int, int]
+
+_VOC_SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "val"}
+
+
+def read_label_colours(path: Path) -> dict[Colour, str]:
+    """Colour -> class from CVAT's labelmap.txt, `name:r,g,b:parts:actions` a line.
+
+    Raises ValueError that names each line that is another.
+    """
+    colours: dict[Colour, str] = {}
+    problems = []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        match = re.fullmatch(r"([^:]+):(\d+),(\d+),(\d+)(:.*)?", line.strip())
+        if match is None:
+            problems.append(f"line {number}: {line!r} is not `name:r,g,b::`")
+            continue
+        colour = (int(match[2]), int(match[3]), int(match[4]))
+        if colour in colours:
+            problems.append(f"line {number}: {match[1]} has the colour of {colours[colour]}")
+        colours[colour] = match[1].strip()
+    if problems:
+        raise ValueError("\n  ".join([f"{path}:", *problems]))
+    return colours
+
+
+def read_class_names(name: str) -> dict[int, str]:
+    """Source id -> class: of a public data set, or of a file with `<id>: <name>` or a name a line.
+
+    Raises ValueError.
+    """
+    if name in KNOWN_CLASSES:
+        return dict(enumerate(KNOWN_CLASSES[name]))
+    path = Path(name)
+    if not path.is_file():
+        raise ValueError(
+            f"--classes {name}: no such file, and no known data set; they are "
+            f"{', '.join(KNOWN_CLASSES)}"
+        )
+    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    found: dict[int, str] = {}
+    for number, line in enumerate(lines):
+        match = re.fullmatch(r"\s*(\d+)\s*[:,\t ]\s*(.+?)\s*", line)
+        found[int(match[1]) if match else number] = match[2] if match else line.strip()
+    return found
+
+
+def mask_source(
+    images: Path,
+    masks: Path,
+    classes: Mapping[int, str] | None,
+    colours: Mapping[Colour, str] | None,
+    splits: Mapping[str, list[str]] | None = None,
+) -> Source:
+    """A source of photographs and masks with equal stems.
+
+    classes: of masks that hold ids; None with colours. colours: of masks in colour. splits: of a
+    tree that has lists. Raises ValueError.
+    """
+    if not masks.is_dir():
+        raise ValueError(f"{masks}: no such folder")
+    if classes is None:
+        if colours is None:
+            raise ValueError(f"{masks}: give --classes, or --labelmap for masks in colour")
+        classes = dict(enumerate(dict.fromkeys(colours.values())))
+    paths = sorted(path for path in masks.iterdir() if path.suffix.lower() == ".png")
+    if not paths:
+        raise ValueError(f"{masks}: has no .png")
+    table = None
+    if colours is not None:
+        id_of = {name: i for i, name in classes.items()}
+        table = {colour: id_of[name] for colour, name in colours.items()}
+    samples = [
+        SourceSample(path.stem, find_image(images, path.stem), partial(read_mask, path, table))
+        for path in paths
+    ]
+    return Source(classes, samples, splits or {})
+
+
+def voc_source(folder: Path, images: Path | None, classes: str | None) -> Source:
+    """A tree in the form of Pascal VOC. Raises ValueError.
+
+    images: of photographs that lie elsewhere. classes: as for `read_class_names`; None takes
+    labelmap.txt.
+    """
+    labelmap = folder / "labelmap.txt"
+    colours = read_label_colours(labelmap) if labelmap.is_file() else None
+    names = read_class_names(classes) if classes else None
+    lists = folder / "ImageSets" / "Segmentation"
+    splits: dict[str, list[str]] = {}
+    for path in sorted(lists.glob("*.txt")) if lists.is_dir() else []:
+        if split := _VOC_SPLITS.get(path.stem.lower()):
+            splits[split] = [*splits.get(split, []), *read_voc_list(path)]
+    masks = folder / "SegmentationClass"
+    source = mask_source(images or folder / "JPEGImages", masks, names, colours)
+    have = {sample.id for sample in source.samples}
+    splits = {split: [i for i in ids if i in have] for split, ids in splits.items()}
+    return Source(source.classes, source.samples, splits if len(splits) == 2 else {})
+
+
+def read_voc_list(path: Path) -> list[str]:
+    """Ids of a list; those with a second column of -1 are left out, file endings dropped."""
+    ids = []
+    for line in path.read_text(encoding="utf-8-sig").splitlines():
+        name, *flag = line.split()[-2:] if re.search(r"\s-?1$", line) else [line.strip()]
+        if name and flag != ["-1"]:
+            ids.append(re.sub(r"\.(jpe?g|png)$", "", Path(name).name, flags=re.IGNORECASE))
+    return ids
+
+
+def read_mask(path: Path, colours: Mapping[Colour, int] | None) -> np.ndarray:
+    """Source ids (H, W) int32 of a mask; 255 of 8-bit ids is IGNORED, as in Pascal VOC.
+
+    colours: RGB -> id of a mask in colour; its own other colours are a ValueError.
+    """
+    with Image.open(path, formats=("PNG",)) as picture:
+        if colours is not None:
+            return _ids_of_colours(np.asarray(picture.convert("RGB")), colours)
+        if picture.mode not in ("P", "L", "1") and not picture.mode.startswith("I"):
+            raise ValueError(
+                f"{path.name}: mode is {picture.mode}, needs ids (gray or palette); give "
+                "--labelmap for masks in colour"
+            )
+        # Pillow spreads gray of 2 and 4 bits over 0..255, which changes the ids.
+        if str(picture.tile[0].args).startswith("L;"):
+            raise ValueError(f"{path.name}: gray of fewer than 8 bits; save it with 8")
+        is_small = picture.mode in ("P", "L")
+        labels = np.asarray(picture).astype(np.int32)
+    return np.where(labels == 255, IGNORED, labels) if is_small else labels
+
+
+def _ids_of_colours(pixels: np.ndarray, colours: Mapping[Colour, int]) -> np.ndarray:
+    """RGB (H, W, 3) uint8 -> source ids (H, W) int32."""
+    packed = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    found, places = np.unique(packed, return_inverse=True)
+    id_of = {(r << 16) | (g << 8) | b: i for (r, g, b), i in colours.items()}
+    if unknown := [f"#{value:06x}" for value in found.tolist() if value not in id_of]:
+        shown = ", ".join(unknown[:5])
+        raise ValueError(
+            f"{len(unknown)} colours are not in labelmap.txt, such as {shown}; a mask that was "
+            "once saved as JPEG has such edges and must be exported again"
+        )
+    return np.array([id_of[v] for v in found.tolist()], np.int32)[places].reshape(packed.shape)
