@@ -49,17 +49,17 @@ from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.atomic_write import atomic_write, write_json
 from preprocessing_stage.dataset.check_dataset import read_pairs, sound
 from preprocessing_stage.dataset.class_tree import ClassTree
-from preprocessing_stage.dataset.dataset_folder import RENDERED_PEOPLE, DatasetFolder
+from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 from preprocessing_stage.drawing.palette import palette
 from preprocessing_stage.params import load_params as load_preprocessing_params
+from preprocessing_stage.paths import EXPERTS, RENDERED_PEOPLE, SEGMENTER, SHARED_FILE
 from preprocessing_stage.render_people import render_people
 from train_stage import train_shared as train_shared
 from train_stage.confusion import confusion_matrix
 from train_stage.encoder_weights import load_encoder_weights
-from train_stage.init_from import SHARED_FILE
 from train_stage.model import MEAN, STD
 from train_stage.params import ExpertParams, load_params
-from train_stage.train_expert import MODELS, run
+from train_stage.train_expert import run
 
 FIRST_SHARE = 0.25
 """Of the epochs of params.yaml, in the first training."""
@@ -89,11 +89,11 @@ def train_chain(workspace: Path, data: DatasetFolder, params: Path, share: float
         train_shared.main()
         shared = time.perf_counter() - start
         for name in tree.experts:
-            weights = MODELS / f"{name}.safetensors"
+            weights = EXPERTS / f"{name}.safetensors"
             run(name, name, tree, train.experts[name], train.machine, weights)
         whole = time.perf_counter() - start
         build_segmenter.main()
-        flat, chain = flat_segmenter(SHARED_FILE), Segmenter.load(build_segmenter.OUT)
+        flat, chain = flat_segmenter(SHARED_FILE), Segmenter.load(SEGMENTER)
         return [
             Point("shared", shared / 60, deepest(evaluate(flat, data, "val").counts, tree), True),
             Point("chain", whole / 60, deepest(evaluate(chain, data, "val").counts, tree), True),
@@ -120,7 +120,7 @@ def shorter(params: Path, share: float) -> dict[str, Any]:
     return {"shared": epochs(train.shared), "experts": experts}
 
 
-def train_peer(
+def train_baseline(
     data: DatasetFolder, params: Path, minutes: float, looks: int
 ) -> tuple[list[Point], int]:
     """A Unet after `looks` equal parts of its minutes, and its number of parameters.
@@ -151,7 +151,7 @@ def train_peer(
             step(network, optimizer, *next(batches))
             continue
         before = time.perf_counter()
-        counts = evaluate_peer(network, data, tree, shared.input_size)
+        counts = evaluate_baseline(network, data, tree, shared.input_size)
         points.append(Point("baseline", trained, deepest(counts, tree), len(points) + 1 == looks))
         start += time.perf_counter() - before
     return points, parameters(network)
@@ -170,7 +170,7 @@ def one_cycle(share: float) -> float:
 
 
 @torch.inference_mode()
-def evaluate_peer(
+def evaluate_baseline(
     network: nn.Module, data: DatasetFolder, tree: ClassTree, size: int
 ) -> np.ndarray:
     """Counts (images, leaves, leaves) as of `final_model_stage.evaluation.confusion_counts`."""
@@ -211,7 +211,7 @@ def measure(
     lengths = [point.minutes for point in points if point.network == "chain"]
     size = 0
     for length in lengths:
-        found, size = train_peer(data, params, length, LOOKS if length == max(lengths) else 1)
+        found, size = train_baseline(data, params, length, LOOKS if length == max(lengths) else 1)
         points += found
     return points, size
 
@@ -270,7 +270,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     figures = {
         "machine": asdict(this_machine()),
-        "peer_parameters": size,
+        "baseline_parameters": size,
         "points": [asdict(point) for point in points],
     }
     write_json(out / "accuracy_per_minute.json", figures)

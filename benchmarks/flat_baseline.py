@@ -23,8 +23,8 @@ from final_model_stage.print_results import table
 from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.atomic_write import write_json
 from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
-from preprocessing_stage.params import PARAMS_FILE
 from preprocessing_stage.params import load_params as load_preprocessing_params
+from preprocessing_stage.paths import PARAMS_FILE
 from train_stage.model import Expert
 from train_stage.params import load_params as load_train_params
 

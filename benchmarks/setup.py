@@ -25,7 +25,8 @@ from preprocessing_stage.dataset.dataset_folder import (
     write_listing,
 )
 from preprocessing_stage.drawing.palette import palette
-from preprocessing_stage.params import PARAMS_FILE, RenderPeopleParams, load_params, read_yaml
+from preprocessing_stage.params import RenderPeopleParams, load_params, read_yaml
+from preprocessing_stage.paths import PARAMS_FILE
 from preprocessing_stage.render_people import render_people
 from train_stage.params import merge
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from safetensors.torch import load_file
 
@@ -12,11 +11,9 @@ from final_model_stage.params import load_params
 from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.atomic_write import refused_in_words
 from preprocessing_stage.params import load_params as load_preprocessing_params
+from preprocessing_stage.paths import EXPERTS, SEGMENTER
 from train_stage.model import Expert
 from train_stage.params import load_params as load_train_params
-
-EXPERTS = Path("models/experts")
-OUT = Path("models/segmenter")
 
 
 @refused_in_words
@@ -29,7 +26,7 @@ def main() -> None:
     for name in tree.experts:
         experts[name] = Expert(trained[name].model, len(tree.leaves_of(name)))
         experts[name].load_state_dict(load_file(EXPERTS / f"{name}.safetensors"))
-    Segmenter(settings, experts).save(OUT)
+    Segmenter(settings, experts).save(SEGMENTER)
 
 
 if __name__ == "__main__":

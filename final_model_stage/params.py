@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool
 
-from preprocessing_stage.params import PARAMS_FILE, ParamsError, Section, read_yaml, validate
+from preprocessing_stage.params import ParamsError, Section, read_yaml, validate
+from preprocessing_stage.paths import PARAMS_FILE
 
 
 class ChainParams(Section):

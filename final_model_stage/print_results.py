@@ -5,12 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from pathlib import Path
 from typing import Any
 
-FIGURES = Path("results/final/metrics.json")
-PICTURES = Path("results/pictures")
-REPORT = Path("results/report.html")
+from preprocessing_stage.paths import FINAL_METRICS, PICTURES, REPORT
 
 
 def table(figures: dict[str, Any]) -> str:
@@ -35,10 +32,10 @@ def _shown(figure: float | None) -> str:
 
 
 def main() -> None:
-    if not FIGURES.exists():  # only some stages were asked for
+    if not FINAL_METRICS.exists():  # only some stages were asked for
         return
     print()
-    print(table(json.loads(FIGURES.read_text())))
+    print(table(json.loads(FINAL_METRICS.read_text())))
     print()
     for picture in sorted(PICTURES.glob("*.png")):
         print(f"  {picture.resolve()}")

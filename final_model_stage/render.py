@@ -30,10 +30,7 @@ from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 from preprocessing_stage.drawing.palette import class_colours
 from preprocessing_stage.params import load_params as load_preprocessing_params
-
-FINAL = Path("results/final")
-SEGMENTER = Path("models/segmenter")
-OUT = Path("results/pictures")
+from preprocessing_stage.paths import FINAL, PICTURES, SEGMENTER
 
 EXTREMES = 4
 """Images on the sheets of the best and the worst."""
@@ -122,9 +119,9 @@ def main() -> None:
     segmenter = Segmenter.load(SEGMENTER, params.precision)
     tree = segmenter.tree
     figures = json.loads((FINAL / "metrics.json").read_text())
-    save(class_iou_figure(figures, tree), OUT / "class_iou.png", levels=256)
+    save(class_iou_figure(figures, tree), PICTURES / "class_iou.png", levels=256)
     names, counts = read_confusion(FINAL / "confusion.csv")
-    save(confusion_figure(counts, names, tree), OUT / "confusion.png", levels=256)
+    save(confusion_figure(counts, names, tree), PICTURES / "confusion.png", levels=256)
 
     with (FINAL / "images.csv").open(newline="") as file:
         images = list(csv.DictReader(file))
@@ -142,7 +139,7 @@ def main() -> None:
     ):
         rows = [segmented(segmenter, folder, sample, note[sample]) for sample in chosen]
         if rows:  # no image need have enough foreground to be best or worst
-            save(panel_figure(rows, tree, title), OUT / f"{file_name}.png", dpi=_SHEET_DPI)
+            save(panel_figure(rows, tree, title), PICTURES / f"{file_name}.png", dpi=_SHEET_DPI)
 
 
 def read_confusion(path: Path) -> tuple[list[str], np.ndarray]:

@@ -26,11 +26,10 @@ from final_model_stage.reporting.templates import fill
 from preprocessing_stage.dataset.atomic_write import atomic_write, refused_in_words
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.drawing.palette import class_colours
-from preprocessing_stage.params import PARAMS_FILE, read_yaml
+from preprocessing_stage.params import read_yaml
+from preprocessing_stage.paths import PARAMS_FILE, REPORT, RESULTS
 from train_stage.params import SHARED
 
-RESULTS = Path("results")
-OUT = RESULTS / "report.html"
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "lightning-fabric", "dvc")
@@ -156,9 +155,9 @@ def report(params: Mapping[str, Any], results: Path) -> str:
 @refused_in_words
 def main() -> None:
     page = report(read_yaml(PARAMS_FILE), RESULTS)
-    with atomic_write(OUT, encoding="utf-8") as file:
+    with atomic_write(REPORT, encoding="utf-8") as file:
         file.write(page)
-    print(OUT.resolve())
+    print(REPORT.resolve())
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ from preprocessing_stage.dataset.atomic_write import atomic_write, refused_in_wo
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.dataset.dataset_folder import SPLITS
 from preprocessing_stage.dataset.packed_samples import SampleRow, sample_rows
-from preprocessing_stage.dataset.statistics import STATISTICS
 from preprocessing_stage.drawing.palette import class_colours
 from preprocessing_stage.params import load_params
+from preprocessing_stage.paths import STATISTICS
 
 
 @dataclass(frozen=True)

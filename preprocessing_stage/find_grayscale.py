@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from preprocessing_stage.dataset.atomic_write import atomic_write, refused_in_words, write_json
 from preprocessing_stage.dataset.dataset_folder import SPLITS
 from preprocessing_stage.dataset.packed_samples import SampleRow, sample_rows
-from preprocessing_stage.dataset.statistics import STATISTICS
 from preprocessing_stage.params import load_params
+from preprocessing_stage.paths import STATISTICS
 
 
 def gray_kind(row: SampleRow, near_gray_chroma: int) -> str | None:

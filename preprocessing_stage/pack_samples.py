@@ -30,9 +30,10 @@ from preprocessing_stage.dataset.check_dataset import (
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
 from preprocessing_stage.dataset.file_lock import file_lock
-from preprocessing_stage.dataset.packed_samples import CHECKSUMS, PACKED
+from preprocessing_stage.dataset.packed_samples import CHECKSUMS
 from preprocessing_stage.dataset.shrink import shrink, shrunken_size
 from preprocessing_stage.params import load_params
+from preprocessing_stage.paths import PACKED
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from preprocessing_stage.dataset.class_tree import ClassTree, tree_problems
-
-PARAMS_FILE = Path("params.yaml")
+from preprocessing_stage.paths import PARAMS_FILE
 
 Model = TypeVar("Model", bound=BaseModel)
 

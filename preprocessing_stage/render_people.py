@@ -25,15 +25,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from preprocessing_stage.dataset.atomic_write import atomic_write, replace_folder
-from preprocessing_stage.dataset.dataset_folder import (
-    RENDERED_PEOPLE,
-    SPLITS,
-    write_labels,
-    write_listing,
-)
+from preprocessing_stage.dataset.dataset_folder import SPLITS, write_labels, write_listing
 from preprocessing_stage.dataset.file_lock import file_lock
 from preprocessing_stage.drawing.palette import palette
 from preprocessing_stage.params import RenderPeopleParams, load_params
+from preprocessing_stage.paths import RENDERED_PEOPLE
 from preprocessing_stage.rendering.body import PARTS, body_model
 from preprocessing_stage.rendering.picture import photograph, render
 from preprocessing_stage.rendering.scene import random_scene

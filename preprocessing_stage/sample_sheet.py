@@ -14,10 +14,10 @@ from PIL import Image, ImageDraw, ImageFont
 from preprocessing_stage.dataset.atomic_write import atomic_write, refused_in_words
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.dataset.packed_samples import PackedSplit
-from preprocessing_stage.dataset.statistics import STATISTICS
 from preprocessing_stage.drawing.overlay import overlay
 from preprocessing_stage.drawing.palette import class_colours, palette
 from preprocessing_stage.params import load_params
+from preprocessing_stage.paths import STATISTICS
 
 SAMPLES, COLUMNS = 24, 8
 _TILE, _GAP, _LEGEND = 192, 4, 34

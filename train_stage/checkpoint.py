@@ -15,10 +15,9 @@ import torch
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.file_lock import file_lock
 from preprocessing_stage.dataset.packed_samples import DamagedError
+from preprocessing_stage.paths import CHECKPOINTS, DVC_LOCK
 
-FOLDER = Path(".checkpoints")
 FINISHED = "finished"
-DVC_LOCK = Path("dvc.lock")
 _DIGEST = hashlib.sha256().digest_size
 
 
@@ -29,7 +28,9 @@ class Checkpoint:
     run that it does not belong to.
     """
 
-    def __init__(self, expert: str, determined_by: dict[str, Any], folder: Path = FOLDER) -> None:
+    def __init__(
+        self, expert: str, determined_by: dict[str, Any], folder: Path = CHECKPOINTS
+    ) -> None:
         """determined_by: JSON-able values that the run depends on."""
         text = json.dumps(determined_by, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -64,7 +65,7 @@ class Checkpoint:
         (self.folder / FINISHED).touch()
 
 
-def remove_recorded(folder: Path = FOLDER) -> None:
+def remove_recorded(folder: Path = CHECKPOINTS) -> None:
     """Remove the state of finished runs of all experts that DVC has recorded since."""
     recorded = DVC_LOCK.stat().st_mtime_ns if DVC_LOCK.exists() else 0
     for mark in folder.glob(f"*/{FINISHED}"):

@@ -14,9 +14,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.class_tree import IGNORE
+from preprocessing_stage.paths import EVENTS
 from train_stage.dataset import Batch
 
-EVENTS = Path("results/metrics")
 EXAMPLES = 8
 
 Row = dict[str, float | int | str]

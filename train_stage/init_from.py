@@ -9,9 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from preprocessing_stage.paths import SHARED_FILE
 from train_stage.params import SHARED, section_of
-
-SHARED_FILE = Path("models/shared.safetensors")
 
 
 def init_file(source: str, expert: str) -> Path:

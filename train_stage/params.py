@@ -15,13 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from preprocessing_stage.dataset.class_tree import ClassTree, tree_problems
-from preprocessing_stage.params import (
-    PARAMS_FILE,
-    ParamsError,
-    Section,
-    read_yaml,
-    validate,
-)
+from preprocessing_stage.params import ParamsError, Section, read_yaml, validate
+from preprocessing_stage.paths import PARAMS_FILE
 
 SHARED = "shared"
 """What `init_from` calls the network that `train_stage.train_shared` trains."""

@@ -22,9 +22,10 @@ from tqdm import tqdm
 
 from preprocessing_stage.dataset.atomic_write import atomic_write, write_json
 from preprocessing_stage.dataset.class_tree import ClassTree, Node
-from preprocessing_stage.dataset.packed_samples import CHECKSUMS, PACKED, DamagedError, PackedSplit
-from preprocessing_stage.dataset.statistics import STATISTICS, read_gray, read_pixels
+from preprocessing_stage.dataset.packed_samples import CHECKSUMS, DamagedError, PackedSplit
+from preprocessing_stage.dataset.statistics import read_gray, read_pixels
 from preprocessing_stage.params import load_params as load_preprocessing_params
+from preprocessing_stage.paths import EXPERTS, PACKED, STATISTICS, TRAININGS
 from train_stage.checkpoint import Checkpoint, fingerprint, remove_recorded
 from train_stage.confusion import iou
 from train_stage.dataset import Batch, EpochBatches, ExpertSamples, collate
@@ -34,9 +35,6 @@ from train_stage.losses import WeightedSplit, class_weights
 from train_stage.params import SHARED, ExpertParams, MachineParams, load_params, section_of
 from train_stage.precision import pick_precision
 from train_stage.trainer import Loaders, NonFiniteLossError, Phase, Training
-
-MODELS = Path("models/experts")
-RESULTS = Path("results/experts")
 
 
 def phases(params: ExpertParams) -> list[Phase]:
@@ -170,7 +168,7 @@ def write_results(
     name: str, weights: dict[str, torch.Tensor], record: Record, weights_file: Path
 ) -> None:
     """The weights as safetensors, the history as CSV, the last epoch's figures as JSON."""
-    out = RESULTS / name
+    out = TRAININGS / name
     out.mkdir(parents=True, exist_ok=True)
     record.write_history(out / "history.csv")
     last = record.history[-1]
@@ -266,7 +264,7 @@ def main() -> None:
     params = load_params()
     if expert not in tree.experts:
         raise SystemExit(f"{expert}: no inner node of the tree; they are {', '.join(tree.experts)}")
-    weights_file = MODELS / f"{expert}.safetensors"
+    weights_file = EXPERTS / f"{expert}.safetensors"
     run(expert, expert, tree, params.experts[expert], params.machine, weights_file)
 
 

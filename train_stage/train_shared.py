@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 
 from preprocessing_stage.params import load_params as load_preprocessing_params
-from train_stage.init_from import SHARED_FILE
+from preprocessing_stage.paths import SHARED_FILE
 from train_stage.params import SHARED, load_params
 from train_stage.train_expert import run
 

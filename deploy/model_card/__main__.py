@@ -21,8 +21,9 @@ from final_model_stage.reporting.templates import fill
 from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.class_tree import ClassTree, Node
-from preprocessing_stage.params import PARAMS_FILE, DataParams
+from preprocessing_stage.params import DataParams
 from preprocessing_stage.params import load_params as load_preprocessing_params
+from preprocessing_stage.paths import PARAMS_FILE
 from train_stage.params import SHARED, ExpertParams, TrainParams
 from train_stage.params import load_params as load_train_params
 from train_stage.train_expert import phases

@@ -14,8 +14,9 @@ import timm
 
 from final_model_stage.params import final_problems
 from preprocessing_stage.dataset.check_dataset import DatasetError, listing_problems
-from preprocessing_stage.dataset.dataset_folder import RENDERED_PEOPLE, DatasetFolder
-from preprocessing_stage.params import PARAMS_FILE, ParamsError, preprocessing_problems, read_yaml
+from preprocessing_stage.dataset.dataset_folder import DatasetFolder
+from preprocessing_stage.params import ParamsError, preprocessing_problems, read_yaml
+from preprocessing_stage.paths import PARAMS_FILE, RENDERED_PEOPLE
 from train_stage.encoder_weights import PACKAGES, no_package
 from train_stage.init_from import init_file
 from train_stage.params import SHARED, TrainParams, section_of, train_problems

@@ -20,8 +20,6 @@ from PIL import Image, ImageOps
 from preprocessing_stage.dataset.atomic_write import atomic_write
 
 SPLITS = ("train", "val")
-RENDERED_PEOPLE = Path("data/rendered_people")
-"""The data set that the pipeline makes itself."""
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 LABEL_SUFFIXES = (".png", ".npy")
 MAX_PIXELS = 64_000_000

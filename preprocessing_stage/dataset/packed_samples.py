@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-PACKED = Path("data/packed")
+from preprocessing_stage.paths import PACKED
+
 CHECKSUMS = "checksums.sha256"
 _REMEDY = "pack again with `dvc repro -f pack_samples`"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-STATISTICS = Path("results/data")
+from preprocessing_stage.paths import STATISTICS
 
 
 def read_pixels(split: str, folder: Path = STATISTICS) -> dict[str, int]:

@@ -110,11 +110,11 @@ def test_training(setup):
         "flop_of_image",
         "ours_flops",
     }
-    names |= {"ours_parameters", "peer_parameters", "product_flops"}
+    names |= {"ours_parameters", "baseline_parameters", "product_flops"}
     check(training.measure(setup), names)
 
 
-def test_the_peers_are_as_large_as_ours(repo_params, tree):
+def test_the_baselines_are_as_large_as_ours(repo_params, tree):
     [own] = {
         smp_baseline.parameters(Expert(params.model, 2))
         for params in load_params(ROOT / "params.yaml").experts.values()
@@ -215,7 +215,7 @@ def test_accuracy_per_minute(setup, monkeypatch, tmp_path):
     assert "</svg>" in (tmp_path / "out/accuracy_per_minute.svg").read_text()
 
 
-def test_learning_rate_of_the_peer():
+def test_learning_rate_of_the_baseline():
     rates = [accuracy_per_minute.one_cycle(share) for share in (0, 0.15, 0.5, 1, 1.01)]
     assert rates[1] == 1 and rates[3] == rates[4] == 0
     assert rates[0] < rates[2] < 1

@@ -8,10 +8,11 @@ import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
-STAGES = ["preprocessing_stage", "train_stage", "final_model_stage"]
+PACKAGES = ["preprocessing_stage", "train_stage", "final_model_stage", "deploy", "benchmarks"]
+"""In the order in which data flow."""
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for s in STAGES
+    for s in PACKAGES
     for path in sorted((ROOT / s).rglob("*.py"))
 }
 
@@ -40,9 +41,9 @@ def all_imports(module: str) -> set[str]:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_stages_import_from_earlier_stages_only(module):
-    own = STAGES.index(module.partition(".")[0])
-    later = [m for m in project_imports(module) if STAGES.index(m.partition(".")[0]) > own]
+def test_packages_import_from_earlier_ones_only(module):
+    own = PACKAGES.index(module.partition(".")[0])
+    later = [m for m in project_imports(module) if PACKAGES.index(m.partition(".")[0]) > own]
     assert not later
 
 
@@ -52,13 +53,18 @@ def dvc_stages():
 
 
 @pytest.mark.parametrize("stage", dvc_stages())
-def test_dvc_deps_equal_imports(stage):
+def test_dvc_deps_cover_the_imports_and_no_more(stage):
     section = dvc_stages()[stage]
     words = shlex.split(section["cmd"])
     module = words[words.index("-m") + 1]
     modules = (MODULES[m].relative_to(ROOT) for m in all_imports(module))
-    paths = {path.as_posix() for path in modules if path.name != "__init__.py"}
-    assert {dep for dep in section["deps"] if dep.endswith(".py")} == paths
+    imported = {path for path in modules if path.name != "__init__.py"}
+    code = [Path(dep) for dep in section["deps"] if dep.partition("/")[0] in PACKAGES]
+    uncovered = [p for p in imported if not any(p.is_relative_to(dep) for dep in code)]
+    assert not uncovered
+    unused = [dep for dep in code if not any(p.is_relative_to(dep) for p in imported)]
+    assert not unused
+    assert all((ROOT / dep).exists() for dep in code)
 
 
 def test_training_does_not_depend_on_pictures_or_figures():

@@ -33,8 +33,8 @@ from train_runs import (
     train,
 )
 
-from preprocessing_stage.dataset.statistics import STATISTICS
 from preprocessing_stage.pack_samples import write_checksums
+from preprocessing_stage.paths import STATISTICS
 from train_stage import trainer as training_module
 from train_stage.checkpoint import Checkpoint
 from train_stage.trainer import Training
