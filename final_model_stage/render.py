@@ -8,11 +8,8 @@ at random), best.png and worst.png (by the images' own mIoU at the deepest level
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -21,13 +18,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from final_model_stage.evaluation.result_files import read_confusion, read_images, read_metrics
 from final_model_stage.params import load_params
-from final_model_stage.reporting.figures import FAINT, INK, STYLE, Row, panel_figure, save, spoken
+from final_model_stage.reporting.figures import FAINT, INK, STYLE, Row, panel_figure, save
 from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.atomic_write import refused_in_words
 from preprocessing_stage.dataset.check_dataset import read_pair, sound
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
+from preprocessing_stage.drawing.class_names import readable
 from preprocessing_stage.drawing.palette import class_colours
 from preprocessing_stage.params import load_params as load_preprocessing_params
 from preprocessing_stage.paths import FINAL, PICTURES, SEGMENTER
@@ -55,7 +54,7 @@ def class_iou_figure(figures: Mapping[str, Any], tree: ClassTree) -> Figure:
     for k in range(tree.depth):
         first = len(ticks) + k
         _draw_level(axes, figures, tree, k, first)
-        ticks |= {x: spoken(node.name) for x, node in enumerate(tree.level(k), first)}
+        ticks |= {x: readable(node.name) for x, node in enumerate(tree.level(k), first)}
     axes.set_xticks(list(ticks), [name.replace(" ", "\n") for name in ticks.values()], size=10)
     axes.tick_params(length=0, colors=INK)
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.7)
@@ -65,17 +64,15 @@ def class_iou_figure(figures: Mapping[str, Any], tree: ClassTree) -> Figure:
 
 
 @matplotlib.rc_context(STYLE)
-def confusion_figure(counts: np.ndarray, names: Sequence[str], tree: ClassTree) -> Figure:
+def confusion_figure(counts: np.ndarray, names: list[str], tree: ClassTree) -> Figure:
     """Row-normalised confusion matrix of the leaves; what an inner node holds is framed.
 
-    counts: (leaves, leaves) pixels, truth x prediction. names: of its rows and columns.
+    counts: (leaves, leaves) pixels, truth x prediction. names: of its rows and columns, siblings
+    side by side.
     """
-    order = [leaf.name for leaf in tree.root.leaves()]  # siblings side by side
-    index = [list(names).index(name) for name in order]
-    rearranged = counts[np.ix_(index, index)]
-    pixels = rearranged.sum(1, keepdims=True)
-    share = np.divide(rearranged, pixels, out=np.full(counts.shape, np.nan), where=pixels > 0)
-    side = 2.2 + 0.62 * len(order)
+    pixels = counts.sum(1, keepdims=True)
+    share = np.divide(counts, pixels, out=np.full(counts.shape, np.nan), where=pixels > 0)
+    side = 2.2 + 0.62 * len(names)
     figure = Figure((side, side), layout="constrained")
     axes = figure.add_subplot()
     axes.set_xlabel("predicted", size=11)
@@ -86,12 +83,12 @@ def confusion_figure(counts: np.ndarray, names: Sequence[str], tree: ClassTree) 
         colour = "white" if value > 0.55 else INK if value >= 0.005 else "#bbbbbb"
         axes.text(x, y, shown, color=colour, ha="center", va="center", size=11)
     for name in tree.experts[1:]:
-        inside = [order.index(leaf.name) for leaf in tree[name].leaves()]
+        inside = [names.index(leaf.name) for leaf in tree[name].leaves()]
         corner, width = (inside[0] - 0.5, inside[0] - 0.5), len(inside)
         axes.add_patch(Rectangle(corner, width, width, fill=False, color=INK, linewidth=0.9))
-    labels = [spoken(name) for name in order]
-    axes.set_xticks(range(len(order)), labels, rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(order)), labels)
+    labels = [readable(name) for name in names]
+    axes.set_xticks(range(len(names)), labels, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), labels)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_title("percent of the pixels of each true class", size=10, color=FAINT, pad=10)
@@ -118,16 +115,16 @@ def main() -> None:
     folder = DatasetFolder(load_preprocessing_params().data.folder)
     segmenter = Segmenter.load(SEGMENTER, params.precision)
     tree = segmenter.tree
-    figures = json.loads((FINAL / "metrics.json").read_text())
+    figures = read_metrics(FINAL)
     save(class_iou_figure(figures, tree), PICTURES / "class_iou.png", levels=256)
-    names, counts = read_confusion(FINAL / "confusion.csv")
+    names, counts = read_confusion(FINAL, tree)
     save(confusion_figure(counts, names, tree), PICTURES / "confusion.png", levels=256)
 
-    with (FINAL / "images.csv").open(newline="") as file:
-        images = list(csv.DictReader(file))
+    images = read_images(FINAL)
     deepest = f"mIoU_{tree.depth - 1}"
     note = {
-        row["id"]: f"{_spoken(deepest)} of this image {float(row[deepest]):.2f}" for row in images
+        row["id"]: f"{_subscripted(deepest)} of this image {float(row[deepest]):.2f}"
+        for row in images
     }
     best, worst = extremes(images, deepest)
     ids = folder.ids("val")
@@ -140,13 +137,6 @@ def main() -> None:
         rows = [segmented(segmenter, folder, sample, note[sample]) for sample in chosen]
         if rows:  # no image need have enough foreground to be best or worst
             save(panel_figure(rows, tree, title), PICTURES / f"{file_name}.png", dpi=_SHEET_DPI)
-
-
-def read_confusion(path: Path) -> tuple[list[str], np.ndarray]:
-    """Names of the leaves and their counts (leaves, leaves) int64, truth x prediction."""
-    with path.open(newline="") as file:
-        (_, *names), *lines = csv.reader(file)
-    return names, np.array([line[1:] for line in lines], np.int64)
 
 
 def segmented(segmenter: Segmenter, folder: DatasetFolder, sample: str, note: str) -> Row:
@@ -183,7 +173,7 @@ def _draw_level(
     axes.hlines(mean, *span, color=INK, linewidth=1.4)
     lines: list[tuple[float, str, dict[str, Any]]] = [
         (1.15, f"level {level}", {"size": 10, "color": FAINT}),
-        (1.08, f"{_spoken(name)} {mean:.3f}", {"size": 11, "weight": "bold"}),
+        (1.08, f"{_subscripted(name)} {mean:.3f}", {"size": 11, "weight": "bold"}),
         (1.02, f"[{low:.3f}, {high:.3f}]", {"size": 8, "color": FAINT}),
     ]
     for y, words, style in lines:
@@ -197,7 +187,7 @@ def _number(figure: float | None) -> float:
     return math.nan if figure is None else figure
 
 
-def _spoken(figure: str) -> str:
+def _subscripted(figure: str) -> str:
     """mIoU_2 as it is set in print."""
     return figure.replace("_", "").translate(_SUBSCRIPT)
 

@@ -17,9 +17,9 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ruamel.yaml import YAML
 
+from final_model_stage.evaluation.result_files import read_confusion, read_metrics
 from final_model_stage.reporting.curves import embedded, iou_curves, loss_curves
 from final_model_stage.reporting.levels import read_levels
 from final_model_stage.reporting.templates import fill
@@ -30,7 +30,7 @@ from preprocessing_stage.params import read_yaml
 from preprocessing_stage.paths import PARAMS_FILE, REPORT, RESULTS
 from train_stage.params import SHARED
 
-TEMPLATE = Path(__file__).with_name("report.html.j2")
+TEMPLATE = Path(__file__).parent / "reporting/report.html.j2"
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "lightning-fabric", "dvc")
 SECTIONS = ("data", "render_people", "train", "shared", "experts", "final")
@@ -55,12 +55,9 @@ class Confusion:
     """Whether a leaf is the first of its siblings."""
 
 
-def read_confusion(path: Path, tree: ClassTree) -> Confusion:
-    with path.open(newline="") as file:
-        (_, *columns), *rows = csv.reader(file)
-    leaves = [leaf.name for leaf in tree.root.leaves()]
-    order = [columns.index(name) for name in leaves]
-    counts = np.array([row[1:] for row in rows], np.int64)[np.ix_(order, order)]
+def confusion_shares(folder: Path, tree: ClassTree) -> Confusion:
+    """Of confusion.csv in `folder`."""
+    leaves, counts = read_confusion(folder, tree)
     shares = [[n / row.sum() if row.any() else None for n in row] for row in counts]
     parents = [tree.parent(name) for name in leaves]
     first = [i > 0 and parents[i] != parents[i - 1] for i in range(len(leaves))]
@@ -127,7 +124,7 @@ def report(params: Mapping[str, Any], results: Path) -> str:
 
     params: sections of params.yaml. results: the folder that the stages write into."""
     tree = ClassTree(params["tree"])
-    figures = json.loads((results / "final/metrics.json").read_text())
+    figures = read_metrics(results / "final")
     frequencies = {
         (row["split"], int(row["level"]), row["name"]): row
         for row in read_table(results / "data/class_frequencies.csv")
@@ -141,7 +138,7 @@ def report(params: Mapping[str, Any], results: Path) -> str:
         data=params["data"],
         figures=figures,
         levels=read_levels(figures, tree),
-        confusion=read_confusion(results / "final/confusion.csv", tree),
+        confusion=confusion_shares(results / "final", tree),
         trainings=read_trainings(tree, results / "experts"),
         frequencies=frequencies,
         gray=json.loads((results / "data/grayscale.json").read_text()),

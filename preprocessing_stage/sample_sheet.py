@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from preprocessing_stage.dataset.atomic_write import atomic_write, refused_in_words
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.dataset.packed_samples import PackedSplit
+from preprocessing_stage.drawing.class_names import readable
 from preprocessing_stage.drawing.overlay import overlay
 from preprocessing_stage.drawing.palette import class_colours, palette
 from preprocessing_stage.params import load_params
@@ -47,7 +48,7 @@ def _draw_legend(sheet: Image.Image, tree: ClassTree) -> None:
     x, y = _GAP, sheet.height - _LEGEND + 8
     for leaf in tree.root.leaves():
         if leaf.id != BACKGROUND:
-            name = leaf.name.replace("_", " ")
+            name = readable(leaf.name)
             pen.rectangle((x, y, x + 16, y + 16), fill=class_colours(tree)[leaf.name])
             pen.text((x + 22, y), name, fill="#222222", font=font)
             x += 46 + round(pen.textlength(name, font))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from final_model_stage.chain.decisions import Conditionals
+from final_model_stage.evaluation.metrics import Evaluation
 from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.check_dataset import Pair, read_pairs, sound
 from preprocessing_stage.dataset.class_tree import ClassTree
@@ -20,15 +20,6 @@ BATCH = 16
 """Images that are read and segmented at once."""
 MAX_PIXELS = 16_000_000
 """Of them together; the true regions take 4 bytes for each pixel and class."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    ids: list[str]
-    counts: np.ndarray
-    """(images, leaves, leaves) int64: truth x prediction in the order of `tree.leaves`."""
-    oracle_counts: dict[int, np.ndarray]
-    """Level k -> the same where the true regions of level k were given."""
 
 
 def evaluate(segmenter: Segmenter, folder: DatasetFolder, split: str) -> Evaluation:

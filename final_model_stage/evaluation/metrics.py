@@ -7,12 +7,22 @@ protocols differ in where they sum up, the bootstrap in how often an image count
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from train_stage.confusion import iou
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    ids: list[str]
+    counts: np.ndarray
+    """(images, leaves, leaves) int64: truth x prediction in the order of `tree.leaves`."""
+    oracle_counts: dict[int, np.ndarray]
+    """Level k -> the same where the true regions of level k were given."""
 
 
 def at_level(counts: np.ndarray, tree: ClassTree, level: int) -> np.ndarray:

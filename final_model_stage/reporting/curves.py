@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from final_model_stage.reporting.figures import FAINT, INK, spoken
+from final_model_stage.reporting.figures import FAINT, INK
+from preprocessing_stage.drawing.class_names import readable
 
 MAX_BYTES = 430_000
 """Of an embedded photograph, so that four of them stay below 2.3 MB as text."""
@@ -65,7 +66,7 @@ def iou_curves(
     """IoU in validation over the epochs, of the expert's classes (RGB each) and their mean."""
     figure, axes = _axes(history, "IoU in validation")
     for name, rgb in colours.items():
-        _curve(axes, history, f"iou_{name}", np.array(rgb) / 255, spoken(name), linewidth=2.2)
+        _curve(axes, history, f"iou_{name}", np.array(rgb) / 255, readable(name), linewidth=2.2)
     _curve(axes, history, "mIoU", INK, "mean", linestyle=(0, (1, 1)))
     axes.set_ylim(0, 1)
     return _finished(figure, axes)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.class_tree import IGNORE, ClassTree
+from preprocessing_stage.drawing.class_names import readable
 from preprocessing_stage.drawing.overlay import overlay
 from preprocessing_stage.drawing.palette import class_colours, level_palette
 
@@ -103,11 +104,6 @@ def save(figure: Figure, path: Path, dpi: int = 150, levels: int = 64) -> None:
         coarse.save(file, "PNG", optimize=True)
 
 
-def spoken(name: str) -> str:
-    """A class name as it stands in a picture."""
-    return name.replace("_", " ")
-
-
 def _height(row: Row) -> float:
     return _COLUMN * row.image.shape[0] / max(row.image.shape[:2])
 
@@ -163,7 +159,7 @@ def _legend(
 ) -> list[dict[float, tuple[str, np.ndarray]]]:
     """Lines of x (inches from the left of the column) -> name and RGB (3,) in 0..1."""
     colours = class_colours(tree)
-    entries = [(spoken(node.name), np.array(colours[node.name])) for node in tree.level(level)]
+    entries = [(readable(node.name), np.array(colours[node.name])) for node in tree.level(level)]
     truths = [row.truth for row in rows if row.truth is not None]
     if level == tree.depth - 1 and any((truth == IGNORE).any() for truth in truths):
         entries.append(("ignored", level_palette(tree, level)[IGNORE]))

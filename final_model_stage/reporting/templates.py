@@ -9,6 +9,8 @@ from typing import Any
 
 import jinja2
 
+from preprocessing_stage.drawing.class_names import readable
+
 
 def fill(template: Path, **context: Any) -> str:
     """A Jinja template with the values of `context`, which are escaped in HTML."""
@@ -21,7 +23,7 @@ def fill(template: Path, **context: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "spoken": spoken,
+        "readable": readable,
         "sentence": sentence,
         "figure": figure,
         "percent": percent,
@@ -29,10 +31,6 @@ def fill(template: Path, **context: Any) -> str:
     }
     text = environment.get_template(template.name).render(context)
     return re.sub(r"\n\s*\n+", "\n\n", text).lstrip()  # loops leave blank lines
-
-
-def spoken(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def figure(value: float | None, digits: int = 3) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,13 +44,18 @@ class DatasetError(ValueError):
         super().__init__("\n  ".join([f"data set {folder.path}: {count}", *shown]))
 
 
-def listing_problems(folder: DatasetFolder, tree: ClassTree) -> list[str]:
-    """Problems that show without opening a photograph: lists, missing files, class names."""
+def listing_problems(
+    folder: DatasetFolder, tree: ClassTree, splits: Sequence[str] = SPLITS
+) -> list[str]:
+    """Problems that show without opening a photograph: lists, missing files, class names.
+
+    splits: whose lists are needed; others are not read.
+    """
     if not folder.path.is_dir():
         return [f"{folder.path}: no such folder; set data.folder in params.yaml"]
     problems = _class_problems(folder, tree)
     split_of: dict[str, str] = {}
-    for split in SPLITS:
+    for split in splits:
         if outside := _outside(folder, folder.path / f"{split}_id.txt"):
             problems += outside
             continue

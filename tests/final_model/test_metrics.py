@@ -10,6 +10,7 @@ from sklearn.metrics import jaccard_score
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
 from final_model_stage.evaluation.metrics import (
+    Evaluation,
     at_level,
     bootstrap_intervals,
     class_iou,
@@ -19,6 +20,7 @@ from final_model_stage.evaluation.metrics import (
     miou_by_size,
     summary,
 )
+from final_model_stage.evaluation.result_files import read_confusion, write_results
 from preprocessing_stage.dataset.class_tree import ClassTree
 from train_stage.confusion import confusion_matrix
 
@@ -197,3 +199,13 @@ def test_the_dataset_level_agrees_with_torchmetrics_and_scikit_learn(truths, pre
             torch.from_numpy(prediction), torch.from_numpy(truth), len(groups) + 1, average="none"
         )
         assert figures[f"mIoU_{level}"] == pytest.approx(float(scores[classes].mean()), abs=1e-6)
+
+
+def test_confusion_is_read_with_siblings_side_by_side(tmp_path):
+    tree = ClassTree({"image": {"background": 0, "plant": {"stem": 3, "cap": 1}, "foot": 2}})
+    counts = np.arange(16).reshape(1, 4, 4)
+    figures = summary(counts, {}, tree, resamplings=100, seed=0)
+    write_results(Evaluation(["a"], counts, {}), tree, figures, tmp_path)
+    names, rearranged = read_confusion(tmp_path, tree)
+    assert names == ["background", "stem", "cap", "foot"]  # written by id
+    assert rearranged[1].tolist() == [12, 15, 13, 14]

@@ -15,8 +15,8 @@ def test_table_has_both_protocols_interval_and_oracle(tmp_path, monkeypatch, cap
         "per_image": {"mIoU_0": 0.55, "mIoU_1": 0.35},
         "oracle": {"level_0": {"mIoU_1": 0.75}},
     }
-    print_results.FIGURES.parent.mkdir(parents=True)
-    print_results.FIGURES.write_text(json.dumps(figures))
+    print_results.FINAL_METRICS.parent.mkdir(parents=True)
+    print_results.FINAL_METRICS.write_text(json.dumps(figures))
     print_results.PICTURES.mkdir()
     (print_results.PICTURES / "examples.png").touch()
     print_results.main()

@@ -106,7 +106,7 @@ def test_render_draws_what_evaluation_wrote(
     written = []
     for _ in range(2):
         render.main()
-        written.append({path.name: path.read_bytes() for path in render.OUT.iterdir()})
+        written.append({path.name: path.read_bytes() for path in render.PICTURES.iterdir()})
     assert written[0] == written[1]  # DVC sees no change where there is none
     names = ("best", "class_iou", "confusion", "examples", "worst")
     assert sorted(written[0]) == [f"{name}.png" for name in names]
