@@ -27,18 +27,13 @@ source ./setup.sh requirements.txt
 if [ -n "$profile" ]; then
   run=runs/$(basename "$profile" .yaml)
   mkdir -p "$run"
-  python - "$profile" "$data" "$run/params.yaml" <<'PYTHON'
-import sys
-from pathlib import Path
-from ruamel.yaml import YAML
-
-profile, data, target = sys.argv[1:]
-params = YAML().load(Path(profile))
-params["data"]["folder"] = data
-YAML().dump(params, Path(target))
-PYTHON
-  # Copied with their times, so that DVC sees only files that changed.
-  cp -Rp preprocessing_stage train_stage final_model_stage dvc.yaml .dvcignore "$run/"
+  python -m final_model_stage.pipeline.merge_profile "$profile" --data "$data" --out "$run/params.yaml"
+  # Nothing of an older version stays; copied with their times, so that DVC sees only what changed.
+  for stage in preprocessing_stage train_stage final_model_stage; do
+    rm -rf "${run:?}/$stage"
+    cp -Rp "$stage" "$run/"
+  done
+  cp -p dvc.yaml .dvcignore "$run/"
   cd "$run"
   # The last setting tells whether an earlier run came to the end of this.
   if ! grep -qs 'type = ' .dvc/config; then

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Set up, then the environment's consistency, lint, format check, types and all tests.
-#     ./run_tests.sh [arguments for pytest]
+# Set up, then the environment's consistency, lint, format check, spelling, types and all tests.
+#     ./run_tests.sh [arguments for pytest]       e.g. -m "not slow"
 set -euo pipefail
 cd "$(dirname "$0")"
-source ./setup.sh requirements-dev.txt
+source ./setup.sh dev
 
 python -m pip check
 ruff check .
 ruff format --check .
+codespell
 mypy
 python -m pytest "$@"

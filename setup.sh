@@ -1,5 +1,6 @@
-# Sourced by pipeline.sh and run_tests.sh: a virtual environment with the given requirements.
-#     source ./setup.sh requirements.txt
+# Sourced by pipeline.sh and run_tests.sh: a virtual environment in .venv with what is wanted.
+#     source ./setup.sh requirements.txt    # the pipeline's
+#     source ./setup.sh dev                 # or extras of pyproject.toml: dev, or export,demo
 
 if [ ! -x .venv/bin/python ]; then
   for candidate in "${PYTHON:-python3}" python3.13 python3.12 python3.11; do
@@ -18,13 +19,17 @@ fi
 export PATH="$PWD/.venv/bin:$PATH"
 
 # A stamp saves pip's look at every package; a package that satisfies its pin is kept as it is.
-hash=$(cat requirements*.txt | python -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])')
+hash=$(cat requirements.txt pyproject.toml | python -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])')
 stamp=.venv/installed-$hash-$1
 if [ ! -e "$stamp" ]; then
   # What was installed for other requirements is about to change.
   find .venv -maxdepth 1 -name 'installed-*' ! -name "installed-$hash-*" -exec rm {} +
   echo "Installing $1"
-  python -m pip install --disable-pip-version-check -r "$1" || return 1
+  case $1 in
+    requirements.txt) wanted=(-r requirements.txt) ;;
+    *) wanted=(-e ".[$1]") ;;
+  esac
+  python -m pip install --disable-pip-version-check "${wanted[@]}" || return 1
   touch "$stamp"
 fi
 

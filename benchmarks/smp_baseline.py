@@ -31,7 +31,7 @@ def unet(encoder: str, classes: int, decoder: Sequence[int] = (256, 128, 64, 32,
     try:
         import segmentation_models_pytorch as smp
     except ModuleNotFoundError as error:
-        raise SystemExit("benchmarks need `pip install -r requirements-dev.txt`") from error
+        raise SystemExit("benchmarks need `pip install '.[dev]'`") from error
     network: nn.Module = smp.Unet(
         encoder, encoder_weights=None, classes=classes, decoder_channels=tuple(decoder)
     )

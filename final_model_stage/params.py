@@ -11,6 +11,8 @@ from pydantic import Field, StrictBool
 from preprocessing_stage.params import ParamsError, Section, read_yaml, validate
 from preprocessing_stage.paths import PARAMS_FILE
 
+Share = Annotated[float, Field(gt=0, le=1)]
+
 
 class ChainParams(Section):
     """How the chain predicts; stored in `segmenter.json`."""
@@ -21,7 +23,7 @@ class ChainParams(Section):
     tta_views: StrictBool
     """Test-time augmentation: the root expert also sees squares at both ends of the longer side,
     and the box around the foreground that it found; predictions are averaged."""
-    closer_view_max_area: Annotated[float, Field(gt=0, le=1)] = 0.7
+    closer_view_max_area: Share
     """A box around the foreground that covers a larger share of the image gets no view."""
     tta_flip: StrictBool
     """Test-time augmentation: each view is also predicted flipped, and averaged."""

@@ -151,7 +151,8 @@ class Segmentation:
 
     def probability(self, name: str) -> np.ndarray:
         """(H, W) float32 of one class: the sum of its leaves."""
-        return self.leaf_probabilities[self.tree.rows(name)].sum(0)
+        result: np.ndarray = self.leaf_probabilities[self.tree.rows(name)].sum(0)
+        return result
 
     def probabilities(self, level: int) -> dict[str, np.ndarray]:
         """Class name -> (H, W) float32 for the classes of a level."""

@@ -76,7 +76,8 @@ def chroma_of(image: np.ndarray) -> np.ndarray:
     """(H, W) uint8: the largest minus the smallest of R, G, B, of an image (H, W, 3) uint8."""
     red, green, blue = np.moveaxis(image, 2, 0)  # `image.max(axis=2)` takes 20 times as long
     largest = np.maximum(np.maximum(red, green), blue)
-    return largest - np.minimum(np.minimum(red, green), blue)
+    result: np.ndarray = largest - np.minimum(np.minimum(red, green), blue)
+    return result
 
 
 def pack(folder: DatasetFolder, tree: ClassTree, longest_side: int, out: Path) -> None:

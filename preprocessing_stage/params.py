@@ -22,6 +22,7 @@ from ruamel.yaml.error import YAMLError
 
 from preprocessing_stage.dataset.class_tree import ClassTree, tree_problems
 from preprocessing_stage.paths import PARAMS_FILE
+from preprocessing_stage.renamed_keys import with_new_names
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -102,7 +103,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ParamsError(path, ["is nested too deep; a tree has some levels"]) from error
     if not isinstance(sections, dict):
         raise ParamsError(path, ["needs sections at its top level: tree, data, train, ..."])
-    return sections
+    return with_new_names(sections)
 
 
 def validate(model: type[Model], values: Any, prefix: str = "") -> tuple[Model | None, list[str]]:

@@ -46,4 +46,7 @@ def random_colours(
     gray = rng.random() < gray_share
     image = colour.adjust_brightness(image, 1 + brightness * params.brightness)
     image = colour.adjust_contrast(image, 1 + contrast * params.contrast)
-    return colour.adjust_saturation(image, 0 if gray else 1 + saturation * params.saturation)
+    result: Tensor = colour.adjust_saturation(
+        image, 0 if gray else 1 + saturation * params.saturation
+    )
+    return result

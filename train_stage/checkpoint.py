@@ -50,7 +50,10 @@ class Checkpoint:
             raise DamagedError(
                 f"{self._file}: damaged since it was saved; delete it to train this expert anew"
             )
-        return torch.load(io.BytesIO(state), map_location="cpu", weights_only=True)
+        result: dict[str, Any] | None = torch.load(
+            io.BytesIO(state), map_location="cpu", weights_only=True
+        )
+        return result
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the saved state at one stroke: a kill leaves the old one or the new one."""

@@ -65,7 +65,7 @@ class Record:
                 "learning_rate": learning_rate,
                 "loss/train": loss,
                 "loss/validation": val_loss,
-                "IoU/mean": mean,
+                "mIoU": mean,
                 **{f"IoU/{name}": value for name, value in zip(self.classes, iou, strict=True)},
             }
             for tag, value in scalars.items():

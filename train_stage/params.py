@@ -75,7 +75,8 @@ class ModelParams(Section):
     @property
     def stride(self) -> int:
         """Input pixels per cell at the coarsest scale."""
-        return self.stem_stride * self.initial_pool * 2 ** (self.depth - 1)
+        result: int = self.stem_stride * self.initial_pool * 2 ** (self.depth - 1)
+        return result
 
 
 class LossParams(Section):
@@ -232,6 +233,8 @@ def train_problems(sections: Mapping[str, Any]) -> tuple[TrainParams | None, lis
     )
     if not tree_problems(sections.get("tree")):
         wanted = ClassTree(sections["tree"]).experts
+        if SHARED in wanted:
+            problems.append(f"tree: {SHARED!r} is the shared pretraining; call the node otherwise")
         problems += [
             f"experts.{name}: is missing, the tree has it" for name in wanted if name not in own
         ]

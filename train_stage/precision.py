@@ -38,5 +38,6 @@ def cpu_has_bf16_units() -> bool:
     """
     flags = torch.cpu.get_capabilities()
     has_units = any(flags.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    allowed = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    has_library = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    allowed = has_library and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return bool(has_units and allowed)

@@ -178,7 +178,8 @@ class Training:
     def predict(self, batch: Batch) -> torch.Tensor:
         """Logits (B, leaves, S, S) float32 of the averaged weights."""
         with self.fabric.autocast():
-            return self.average(*self._inputs(batch))
+            result: torch.Tensor = self.average(*self._inputs(batch))
+            return result
 
     def _sum(self, value: torch.Tensor) -> torch.Tensor:
         """Over all processes."""

@@ -36,9 +36,7 @@ def main() -> None:
 
         from deploy.demo.server import CONNECTIONS, LOOPBACK, Demo, make_app
     except ImportError as error:
-        raise SystemExit(
-            f"{error}; the page needs: pip install -r requirements-demo.txt"
-        ) from error
+        raise SystemExit(f"{error}; the page needs: pip install '.[demo]'") from error
     try:
         path = arguments.segmenter or find_segmenter()
         demo = Demo(

@@ -88,7 +88,7 @@ def write_onnx(program: ExportedProgram, tree: ClassTree, file: IO[bytes]) -> No
     try:
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ImportError("ONNX needs pip install -r requirements-export.txt") from error
+        raise ImportError("ONNX needs pip install '.[export]'") from error
     onnx = torch.onnx.export(
         program,
         dynamo=True,
@@ -125,7 +125,7 @@ def open_onnx(path: Path) -> Run:
     try:
         import onnxruntime
     except ImportError as error:
-        raise ImportError("ONNX needs pip install -r requirements-export.txt") from error
+        raise ImportError("ONNX needs pip install '.[export]'") from error
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda image: session.run(["labels"], {"image": image})[0]
 

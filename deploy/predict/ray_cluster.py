@@ -44,7 +44,7 @@ def predict_on_ray(
     try:
         import ray
     except ImportError as error:
-        raise ImportError("--ray needs Ray: pip install -r requirements-ray.txt") from error
+        raise ImportError("--ray needs Ray: pip install '.[ray]'") from error
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report home
         ray.init(logging_level=logging.WARNING)

@@ -70,7 +70,7 @@ def require_av() -> ModuleType:
     try:
         import av
     except ImportError as error:
-        raise DecodeError("videos need PyAV: pip install -r requirements-video.txt") from error
+        raise DecodeError("videos need PyAV: pip install '.[video]'") from error
     return av
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from final_model_stage import __version__
 from final_model_stage.chain.settings import Settings, read_settings
 from final_model_stage.chain.weights import read_expert, write_expert
 from preprocessing_stage.dataset.atomic_write import write_json
@@ -37,4 +38,5 @@ def write_segmenter(folder: Path, settings: Settings, experts: Mapping[str, Expe
         name: write_expert(expert, folder / f"{name}.safetensors")
         for name, expert in experts.items()
     }
-    write_json(folder / SETTINGS, settings.model_dump(mode="json") | {"sha256": sums})
+    values = settings.model_dump(mode="json") | {"version": __version__, "sha256": sums}
+    write_json(folder / SETTINGS, values)

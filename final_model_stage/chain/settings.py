@@ -9,9 +9,10 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic_core import from_json
 
-from final_model_stage.params import ChainParams, FinalParams
+from final_model_stage.params import ChainParams, FinalParams, Share
 from preprocessing_stage.dataset.class_tree import ClassTree, tree_problems
 from preprocessing_stage.params import Section, validate
+from preprocessing_stage.renamed_keys import with_new_names
 from train_stage.params import ExpertParams, ModelParams
 
 MAX_BYTES = 2**20
@@ -30,9 +31,13 @@ class Settings(ChainParams):
     """What `segmenter.json` holds."""
 
     tree: dict[str, Any]
+    closer_view_max_area: Share = 0.7
+    """Files of release 0.1 have none."""
     longest_side: Annotated[int, Field(ge=1, le=2048)]
     """Pixels; larger images are scaled down to it first, as training samples were."""
     experts: dict[str, ExpertSettings]
+    version: str = ""
+    """Release of this project that wrote it."""
     sha256: dict[str, str] = Field(default_factory=dict)
     """Of each expert's file of weights, as `Segmenter.save` adds them."""
 
@@ -45,6 +50,8 @@ def read_settings(path: Path) -> Settings:
         values = from_json(path.read_bytes(), allow_inf_nan=False)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    if isinstance(values, dict):
+        values = with_new_names(values)
     settings, problems = validate(Settings, values)
     if settings is not None:
         problems = tree_problems(settings.tree)

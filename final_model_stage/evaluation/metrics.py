@@ -34,7 +34,8 @@ def at_level(counts: np.ndarray, tree: ClassTree, level: int) -> np.ndarray:
     if any(leaf.id == BACKGROUND for leaf in tree.leaves):
         groups.append((BACKGROUND,))
     merge = np.array([[leaf.id in group for group in groups] for leaf in tree.leaves], np.int64)
-    return merge.T @ counts @ merge
+    result: np.ndarray = merge.T @ counts @ merge
+    return result
 
 
 def class_iou(counts: np.ndarray, tree: ClassTree, level: int) -> np.ndarray:
@@ -51,7 +52,10 @@ def mean_iou(counts: np.ndarray, tree: ClassTree, level: int) -> np.ndarray:
     present = ~np.isnan(ious)
     total = np.where(present, ious, 0).sum(-1)
     number = present.sum(-1)
-    return np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
+    result: np.ndarray = np.divide(
+        total, number, out=np.full(total.shape, np.nan), where=number > 0
+    )
+    return result
 
 
 def dataset_level_miou(counts: np.ndarray, tree: ClassTree) -> dict[str, float]:

@@ -79,12 +79,16 @@ def _encoder_problems(train: TrainParams) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", nargs="?", type=Path, default=PARAMS_FILE)
-    file = parser.parse_args().file
+    parser.add_argument("--stamp", type=Path, help="a file to write if all is valid, for DVC")
+    arguments = parser.parse_args()
     try:
-        check_all(file)
+        check_all(arguments.file)
+        if arguments.stamp:
+            arguments.stamp.parent.mkdir(parents=True, exist_ok=True)
+            arguments.stamp.write_text("params are valid\n")  # the same for all valid params
     except (ParamsError, DatasetError, OSError) as error:  # OSError: no access to the data set
         raise SystemExit(str(error)) from error
-    print(f"{file}: params are valid")
+    print(f"{arguments.file}: params are valid")
 
 
 if __name__ == "__main__":

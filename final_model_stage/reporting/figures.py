@@ -105,7 +105,8 @@ def save(figure: Figure, path: Path, dpi: int = 150, levels: int = 64) -> None:
 
 
 def _height(row: Row) -> float:
-    return _COLUMN * row.image.shape[0] / max(row.image.shape[:2])
+    result: float = _COLUMN * row.image.shape[0] / max(row.image.shape[:2])
+    return result
 
 
 def _page(width: float, height: float) -> tuple[Figure, Axes]:

@@ -62,7 +62,7 @@ def _read(path: Path) -> Any:
     try:
         from pycocotools.coco import COCO
     except ImportError as error:
-        raise SystemExit('COCO needs pycocotools: pip install ".[convert]"') from error
+        raise SystemExit("COCO needs pycocotools: pip install '.[convert]'") from error
     from contextlib import redirect_stdout
     from io import StringIO
 

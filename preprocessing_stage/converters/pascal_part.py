@@ -67,7 +67,7 @@ def read_persons(path: Path) -> list[Person]:
     try:
         from scipy.io import loadmat
     except ImportError as error:
-        raise SystemExit("needs scipy: pip install -r requirements-convert.txt") from error
+        raise SystemExit("needs scipy: pip install '.[convert]'") from error
     try:
         anno = loadmat(path, squeeze_me=True, struct_as_record=False)["anno"]
         # An array of one struct comes squeezed to the struct itself.

@@ -60,6 +60,12 @@ class ClassTree:
         [(name, children)] = section.items()
         self.root = _build(name, children)
         self._nodes = {node.name: node for node in self.root.walk()}
+        self._parents: dict[str, Node | None] = {self.root.name: None}
+        self._levels = {self.root.name: -1}
+        for node in self.root.walk():
+            for child in node.children:
+                self._parents[child.name] = node
+                self._levels[child.name] = self._levels[node.name] + 1
 
     def __getitem__(self, name: str) -> Node:
         return self._nodes[name]
@@ -67,7 +73,7 @@ class ClassTree:
     @property
     def experts(self) -> tuple[str, ...]:
         """Names of the inner nodes, parents before their children; the root comes first."""
-        return tuple(node.name for node in self.root.walk() if not node.is_leaf)
+        return tuple(name for name, node in self._nodes.items() if not node.is_leaf)
 
     @property
     def leaves(self) -> tuple[Node, ...]:
@@ -77,31 +83,24 @@ class ClassTree:
     @property
     def depth(self) -> int:
         """Number of levels."""
-        return max(self.level_of(leaf.name) for leaf in self.leaves) + 1
+        return max(self._levels.values()) + 1
 
     def level(self, k: int) -> tuple[Node, ...]:
         """Classes of level `k` without the background: a partition of the foreground."""
         return tuple(
             node
-            for node in self.root.walk()
+            for name, node in self._nodes.items()
             if node.id != BACKGROUND
-            and (
-                self.level_of(node.name) == k
-                or (node.is_leaf and 0 <= self.level_of(node.name) < k)
-            )
+            and (self._levels[name] == k or (node.is_leaf and 0 <= self._levels[name] < k))
         )
 
     def level_of(self, name: str) -> int:
         """Distance from the root less one: -1 for the root, 0 for its children."""
-        parent = self.parent(name)
-        return -1 if parent is None else self.level_of(parent.name) + 1
+        return self._levels[name]
 
     def parent(self, name: str) -> Node | None:
         """The node above, None for the root."""
-        for node in self.root.walk():
-            if any(child.name == name for child in node.children):
-                return node
-        return None
+        return self._parents[name]
 
     def ids(self, name: str) -> tuple[int, ...]:
         """Leaf ids that belong to the node `name`."""

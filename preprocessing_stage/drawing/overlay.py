@@ -36,4 +36,5 @@ def _outlines(labels: np.ndarray, table: np.ndarray) -> np.ndarray:
     differs = np.zeros(labels.shape, bool)
     for neighbour in (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]):
         differs |= neighbour != colours
-    return differs & (labels != BACKGROUND) & (labels != IGNORE)
+    result: np.ndarray = differs & (labels != BACKGROUND) & (labels != IGNORE)
+    return result

@@ -101,7 +101,8 @@ class BodyModel:
         shares = np.zeros((len(parts), len(PARTS)), np.float32)
         weights = self._anny.vertex_bone_weights.numpy()
         np.add.at(shares, (np.arange(len(parts))[:, None], parts), weights)
-        return shares / shares.sum(axis=1, keepdims=True)
+        result: np.ndarray = shares / shares.sum(axis=1, keepdims=True)
+        return result
 
     def _along(self, limb: tuple[tuple[str, str], ...], parts: list[int]) -> np.ndarray:
         """Where along a limb its vertices lie, by projection on its bones at rest; else 0."""

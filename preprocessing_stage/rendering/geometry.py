@@ -75,4 +75,5 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
         axis=1,
     )
     length = np.linalg.norm(normals, axis=1, keepdims=True)
-    return (normals / np.maximum(length, 1e-12)).astype(np.float32)
+    result: np.ndarray = (normals / np.maximum(length, 1e-12)).astype(np.float32)
+    return result

@@ -111,11 +111,13 @@ def _light(
         lit = np.flatnonzero(slope > 0)
         lit = lit[~geometry.mesh.blocked(above[lit], towards[lit])]
         light[lit] += slope[lit, None] * lamp.colour
-    return light
+    result: np.ndarray = light
+    return result
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.sqrt(np.einsum("nc,nc->n", vectors, vectors))[:, None]
+    result: np.ndarray = vectors / np.sqrt(np.einsum("nc,nc->n", vectors, vectors))[:, None]
+    return result
 
 
 def _sky(scene: Scene, directions: np.ndarray) -> np.ndarray:
@@ -123,7 +125,8 @@ def _sky(scene: Scene, directions: np.ndarray) -> np.ndarray:
     height = directions[:, 2] / np.linalg.norm(directions, axis=1)
     cloud = noise(4 * directions, 1, 4)
     shade = (0.8 + 0.4 * height + 0.3 * cloud).astype(np.float32)
-    return shade[:, None] * scene.sky
+    result: np.ndarray = shade[:, None] * scene.sky
+    return result
 
 
 def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,8 @@ def turn(axis: np.ndarray, angle: float) -> Rotation:
     x, y, z = axis / np.linalg.norm(axis)
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     radians = np.deg2rad(angle)
-    return np.eye(3) + np.sin(radians) * cross + (1 - np.cos(radians)) * cross @ cross
+    result: np.ndarray = np.eye(3) + np.sin(radians) * cross + (1 - np.cos(radians)) * cross @ cross
+    return result
 
 
 def random_pose(
@@ -112,12 +113,14 @@ def _arm(
 def _euler(forward: float, aside: float, twist: float) -> Rotation:
     """Bends to the front, then to the left, after a twist to the left."""
     bend = turn(np.array([1.0, 0, 0]), forward) @ turn(-_FRONT, aside)
-    return bend @ turn(_UP, twist)
+    result: np.ndarray = bend @ turn(_UP, twist)
+    return result
 
 
 def _rest(joints: dict[str, np.ndarray], start: str, end: str, side: str) -> np.ndarray:
     bone = (joints[f"{end}.{side}"] - joints[f"{start}.{side}"]).astype(np.float64)
-    return bone / np.linalg.norm(bone)
+    result: np.ndarray = bone / np.linalg.norm(bone)
+    return result
 
 
 def _angle(a: np.ndarray, b: np.ndarray) -> float:

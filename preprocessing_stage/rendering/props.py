@@ -61,4 +61,5 @@ def slab(corners: np.ndarray, texture: Texture) -> Prop:
 
 def _any_turn(rng: np.random.Generator) -> np.ndarray:
     turned, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-    return turned * np.sign(np.linalg.det(turned))
+    result: np.ndarray = turned * np.sign(np.linalg.det(turned))
+    return result

@@ -122,5 +122,5 @@ def noise(points: np.ndarray, seed: int, octaves: int = 4) -> np.ndarray:
     return values
 
 
-def _view(array: np.ndarray, dtype: Any) -> wp.array:
+def _view(array: np.ndarray, dtype: Any) -> Any:
     return wp.array(np.ascontiguousarray(array), dtype=dtype, device="cpu", copy=False)

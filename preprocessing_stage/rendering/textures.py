@@ -37,7 +37,8 @@ def linear(srgb: str) -> Colour:
 
 def encoded(colours: np.ndarray) -> np.ndarray:
     """Linear colours as they are stored in image files, 0 to 255, not rounded."""
-    return 255 * np.clip(colours, 0, 1) ** (1 / _GAMMA)
+    result: np.ndarray = 255 * np.clip(colours, 0, 1) ** (1 / _GAMMA)
+    return result
 
 
 def skin_tone(rng: np.random.Generator) -> Colour:
@@ -93,7 +94,10 @@ def random_texture(rng: np.random.Generator, scale: float) -> Texture:
             else:
                 choice = (np.linalg.norm(phase - 0.5, axis=1) < 0.6 * duty + 0.1).astype(int)
         fine = noise(points / (0.12 * scale), seed + 1, 2)
-        return colours[choice] * (1 + uneven * (0.6 * cloud + 0.6 * fine))[:, None].clip(0.2)
+        result: np.ndarray = colours[choice] * (1 + uneven * (0.6 * cloud + 0.6 * fine))[
+            :, None
+        ].clip(0.2)
+        return result
 
     return texture
 
@@ -103,4 +107,5 @@ def _between(rng: np.random.Generator, tones: list[str]) -> Colour:
     place = rng.uniform(0, len(tones) - 1)
     low, high = linear(tones[int(place)]), linear(tones[min(int(place) + 1, len(tones) - 1)])
     tone = (low + (place % 1) * (high - low)) * rng.normal(1, 0.05, 3)
-    return tone.astype(np.float32).clip(0, 1)
+    result: np.ndarray = tone.astype(np.float32).clip(0, 1)
+    return result

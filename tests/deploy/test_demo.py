@@ -191,7 +191,7 @@ def test_what_is_not_installed_is_told(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert done.returncode and "pip install -r requirements-demo.txt" in done.stderr
+    assert done.returncode and "pip install '.[demo]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

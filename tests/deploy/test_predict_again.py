@@ -252,5 +252,5 @@ def test_without_ray_it_says_what_to_install(
     write("a.png")
     monkeypatch.setitem(sys.modules, "ray", None)
     assert run("a.png", "--ray") == 2
-    assert "pip install -r requirements-ray.txt" in capsys.readouterr().err
+    assert "pip install '.[ray]'" in capsys.readouterr().err
     assert isinstance(Segmenter.load("models/segmenter").tree, ClassTree)

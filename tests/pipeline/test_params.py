@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from final_model_stage.params import load_params as load_final
 from final_model_stage.pipeline import check_params
 from final_model_stage.pipeline.check_params import check_all
+from final_model_stage.pipeline.merge_profile import merge_profile
 from preprocessing_stage.dataset.check_dataset import DatasetError
 from preprocessing_stage.params import ParamsError, read_yaml
 from preprocessing_stage.params import load_params as load_preprocessing
@@ -37,8 +38,7 @@ def data(make_dataset, tmp_path_factory) -> Path:
     "profile", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda p: p.stem
 )
 def test_every_profile_is_valid_in_its_workspace(profile, data, tmp_path, monkeypatch):
-    sections = read_yaml(profile)
-    sections["data"]["folder"] = str(data)
+    sections = merge_profile(read_yaml(ROOT / "params.yaml"), read_yaml(profile), data)
     workspace, models = tmp_path / "runs" / profile.stem, tmp_path / "models"
     for folder in (workspace, models):
         folder.mkdir(parents=True)
@@ -46,6 +46,16 @@ def test_every_profile_is_valid_in_its_workspace(profile, data, tmp_path, monkey
     monkeypatch.chdir(workspace)
     YAML().dump(sections, Path("params.yaml"))
     check_all(Path("params.yaml"))
+
+
+def test_a_profile_overrides_single_keys_and_brings_its_experts_with_its_tree():
+    base = read_yaml(ROOT / "params.yaml")
+    merged = merge_profile(base, {"train": {"model": {"depth": 3}}}, Path("people"))
+    assert merged["train"]["model"] == base["train"]["model"] | {"depth": 3}
+    assert merged["experts"] == base["experts"] and merged["data"]["folder"] == "people"
+    tree = {"scene": {"background": 0, "animal": 1}}
+    other = merge_profile(base, {"tree": tree, "experts": {"scene": {}}}, Path("animals"))
+    assert other["tree"] == tree and other["experts"] == {"scene": {}}
 
 
 def test_experts_to_start_from_that_are_missing_are_all_named(tiny_params, tmp_path):

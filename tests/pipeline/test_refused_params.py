@@ -55,7 +55,10 @@ def test_null_is_a_value_of_what_a_training_may_do_without(tiny_params):
             "known here: epochs, input_size, learning_rate",
         ),
         ("machine.gpus", "machine.gpus: is unknown; known here: devices, loader_workers"),
-        ("final.mod", "final.mod: is unknown; known here: bootstrap, examples, mirror, mode"),
+        (
+            "final.mod",
+            "final.mod: is unknown; known here: bootstrap, closer_view_max_area",
+        ),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from preprocessing_stage.dataset.class_tree import ClassTree, tree_problems
+from preprocessing_stage.dataset.class_tree import ClassTree, Node, tree_problems
 
 
 def names(nodes) -> list[str]:
@@ -140,3 +140,11 @@ def test_the_flat_tree_has_all_leaves_below_its_root(deep_tree):
     assert flat.experts == (deep_tree.root.name,)
     assert flat.leaves == deep_tree.leaves
     assert [child.id for child in flat.root.children] == [leaf.id for leaf in deep_tree.leaves]
+
+
+def test_questions_about_a_large_tree_do_not_search_it(monkeypatch):
+    leaves = {f"leaf_{i}": i for i in range(1, 241)}
+    tree = ClassTree({"image": {"background": 0, "all": leaves}})
+    monkeypatch.setattr(Node, "walk", None)  # would be called once for each leaf and question
+    assert len(tree.level(1)) == 240 and tree.depth == 2
+    assert tree.parent("leaf_7").name == "all" and tree.level_of("leaf_7") == 1

@@ -255,4 +255,4 @@ def test_says_what_to_install_without_scipy(
 ) -> None:
     release.add_people(2)
     monkeypatch.setitem(sys.modules, "scipy.io", None)
-    assert release.refusal() == "needs scipy: pip install -r requirements-convert.txt"
+    assert release.refusal() == "needs scipy: pip install '.[convert]'"

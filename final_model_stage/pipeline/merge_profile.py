@@ -1,0 +1,48 @@
+"""Merge a profile into params.yaml: what differs for other data, in a workspace of its own.
+
+    python -m final_model_stage.pipeline.merge_profile PROFILE --data FOLDER --out FILE
+
+Single keys of the profile replace those of params.yaml at any depth. A profile with a tree brings
+all of its experts too, since those of params.yaml belong to another tree.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from preprocessing_stage.dataset.atomic_write import atomic_write
+from preprocessing_stage.params import ParamsError, read_yaml
+from preprocessing_stage.paths import PARAMS_FILE
+from train_stage.params import merge
+
+
+def merge_profile(params: dict[str, Any], profile: dict[str, Any], data: Path) -> dict[str, Any]:
+    """The params of a profile on the data set folder `data`."""
+    base = dict(params)
+    if "tree" in profile:
+        base |= {"tree": {}, "experts": {}}
+    return merge(merge(base, profile), {"data": {"folder": str(data)}})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("profile", type=Path)
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE")
+    arguments = parser.parse_args()
+    try:
+        params, profile = read_yaml(PARAMS_FILE), read_yaml(arguments.profile)
+    except ParamsError as error:
+        raise SystemExit(str(error)) from error
+    with atomic_write(arguments.out, encoding="utf-8") as file:
+        YAML().dump(merge_profile(params, profile, arguments.data.absolute()), file)
+
+
+if __name__ == "__main__":
+    main()
