@@ -52,13 +52,14 @@ from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 from preprocessing_stage.drawing.palette import palette
 from preprocessing_stage.params import load_params as load_preprocessing_params
-from preprocessing_stage.paths import EXPERTS, RENDERED_PEOPLE, SEGMENTER, SHARED_FILE
+from preprocessing_stage.paths import RENDERED_PEOPLE, SEGMENTER, SHARED_FILE
 from preprocessing_stage.render_people import render_people
 from train_stage import train_shared as train_shared
 from train_stage.confusion import confusion_matrix
 from train_stage.encoder_weights import load_encoder_weights
 from train_stage.model import MEAN, STD
 from train_stage.params import ExpertParams, load_params
+from train_stage.task import Task
 from train_stage.train_expert import run
 
 FIRST_SHARE = 0.25
@@ -84,13 +85,11 @@ def train_chain(workspace: Path, data: DatasetFolder, params: Path, share: float
     shutil.rmtree(workspace / ".checkpoints", ignore_errors=True)
     tree = load_preprocessing_params(params).class_tree
     with chdir(workspace):
-        train = load_params()
         start = time.perf_counter()
         train_shared.main()
         shared = time.perf_counter() - start
         for name in tree.experts:
-            weights = EXPERTS / f"{name}.safetensors"
-            run(name, name, tree, train.experts[name], train.machine, weights)
+            run(Task.of_expert(name))
         whole = time.perf_counter() - start
         build_segmenter.main()
         flat, chain = flat_segmenter(SHARED_FILE), Segmenter.load(SEGMENTER)

@@ -30,10 +30,11 @@ from final_model_stage.segmenter import Segmenter
 from preprocessing_stage import class_frequencies, find_grayscale, pack_samples
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 from preprocessing_stage.params import load_params as load_preprocessing_params
-from train_stage.params import load_params
+from train_stage.loaders import make_loaders
+from train_stage.phases import phases
 from train_stage.precision import pick_precision
-from train_stage.train_expert import make_loaders, phases
-from train_stage.trainer import Training
+from train_stage.task import Task
+from train_stage.trainer import Trainer
 
 Run = Callable[[], object]
 
@@ -66,12 +67,12 @@ def statistics() -> None:
 
 def training(name: str, devices: int, epochs: int) -> Run:
     """Epochs of an expert, over `devices` processes."""
-    tree, train = load_preprocessing_params().class_tree, load_params()
-    params = train.experts[name]
+    task = Task.of_expert(name)
+    params = task.params
     fabric = Fabric(accelerator="cpu", devices=devices, precision=pick_precision(params.precision))
     fabric.launch()
-    loaders = make_loaders(name, name, tree, params, train.machine, fabric)
-    run = Training(fabric, loaders, params)
+    loaders = make_loaders(task, fabric)
+    run = Trainer(task, loaders, fabric)
     run.start(replace(phases(params)[0], epochs=epochs))
     if fabric.is_global_zero:
         _wait()

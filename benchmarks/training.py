@@ -28,11 +28,12 @@ from benchmarks.smp_baseline import (
 )
 from benchmarks.timing import interleaved
 from train_stage.dataset import Batch, Sample
+from train_stage.loaders import make_loaders
 from train_stage.losses import expert_loss
-from train_stage.params import load_params
+from train_stage.phases import phases
 from train_stage.precision import pick_precision
-from train_stage.train_expert import make_loaders, phases
-from train_stage.trainer import Training
+from train_stage.task import Task
+from train_stage.trainer import Trainer
 
 PRODUCTS = 4
 
@@ -88,18 +89,19 @@ def measure(setup: Setup) -> TrainingSpeed:
     people = copies(setup.people, folder / "data", tree, counts)
     workspace = make_workspace(folder / "workspace", people, setup.params)
     preprocess(workspace)
-    train = load_params(setup.params)
-    params = train.experts[name]
+    with chdir(workspace):
+        task = Task.of_expert(name)
+    params = task.params
     precision = pick_precision(params.precision, "cpu")
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
     leaves = len(tree.leaves_of(name))
     with chdir(workspace):
-        loaders = make_loaders(name, name, tree, params, train.machine, fabric)
+        loaders = make_loaders(task, fabric)
     batches = len(loaders.batches)
     batch = random_batch(loaders.batches.batch_size, params.input_size, leaves)
     resident = replace(loaders, train=cast(DataLoader[Sample], Resident(batch, batches)))
     phase = replace(phases(params)[0], epochs=scale.repeats + 1)
-    ours, memory = (Training(fabric, some, params) for some in (loaders, resident))
+    ours, memory = (Trainer(task, some, fabric) for some in (loaders, resident))
     for one in (ours, memory):
         one.start(phase)
 
@@ -152,7 +154,7 @@ def random_batch(count: int, size: int, leaves: int) -> Batch:
     )
 
 
-def flop_of_step(training: Training, batch: Batch) -> int:
+def flop_of_step(training: Trainer, batch: Batch) -> int:
     """Operations of forward and backward pass; a multiplication with its addition is two."""
     counter: Any = FlopCounterMode(display=False)
     with counter:

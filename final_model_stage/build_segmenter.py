@@ -6,14 +6,15 @@ import argparse
 
 from safetensors.torch import load_file
 
+from final_model_stage.chain.files import write_segmenter
 from final_model_stage.chain.settings import make_settings
 from final_model_stage.params import load_params
-from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.atomic_write import refused_in_words
 from preprocessing_stage.params import load_params as load_preprocessing_params
 from preprocessing_stage.paths import EXPERTS, SEGMENTER
 from train_stage.model import Expert
 from train_stage.params import load_params as load_train_params
+from train_stage.weights_file import read_metadata
 
 
 @refused_in_words
@@ -22,11 +23,13 @@ def main() -> None:
     tree = preprocessing.class_tree
     trained = load_train_params().experts
     settings = make_settings(tree, preprocessing.data.longest_side, final, trained)
-    experts = {}
+    experts, metadata = {}, {}
     for name in tree.experts:
+        path = EXPERTS / f"{name}.safetensors"
         experts[name] = Expert(trained[name].model, len(tree.leaves_of(name)))
-        experts[name].load_state_dict(load_file(EXPERTS / f"{name}.safetensors"))
-    Segmenter(settings, experts).save(SEGMENTER)
+        experts[name].load_state_dict(load_file(path))
+        metadata[name] = read_metadata(path)
+    write_segmenter(SEGMENTER, settings, experts, metadata)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,12 @@ from torchvision.transforms.v2 import functional as colour
 from train_stage.params import AugmentationParams
 from train_stage.regions import box_frame
 
-MAX_CROP_SCALE = 1.1
-
 
 def random_frame(box: Tensor, params: AugmentationParams, rng: np.random.Generator) -> Tensor:
     """A frame (2, 3) near a box (4,): cropped, stretched, turned, mirrored."""
     left, top, right, bottom = box.tolist()
     # Areas of crops are uniform; a side is their square root.
-    share = math.sqrt(rng.uniform(params.min_crop_scale**2, MAX_CROP_SCALE**2))
+    share = math.sqrt(rng.uniform(params.min_crop_scale**2, params.max_crop_scale**2))
     stretch = math.exp(rng.uniform(-1, 1) * math.log1p(params.aspect) / 2)
     angle = math.radians(rng.uniform(-params.rotation, params.rotation))
     mirror = -1.0 if rng.random() < params.flip else 1.0

@@ -1,4 +1,4 @@
-"""What a training leaves to look at: a table of its epochs, and TensorBoard curves and examples."""
+"""What a training leaves to look at: a table of its epochs, TensorBoard curves and examples."""
 
 from __future__ import annotations
 
@@ -22,25 +22,23 @@ EXAMPLES = 8
 Row = dict[str, float | int | str]
 
 
-class Record:
+class History:
     """The history of one expert's epochs, 1 and up, and its TensorBoard events."""
 
-    def __init__(
-        self, expert: str, classes: list[str], history: list[Row], *, enabled: bool
-    ) -> None:
-        """history: rows of the epochs that were finished before a break, else empty.
+    def __init__(self, expert: str, classes: list[str], rows: list[Row], *, enabled: bool) -> None:
+        """rows: of the epochs that were finished before a break, else empty.
         enabled: whether this process writes events.
 
         Events of another run are removed; events that a broken run wrote after its last finished
         epoch are purged, so that no curve runs over another.
         """
-        self.classes, self.history = classes, history
+        self.classes, self.rows = classes, rows
         self._events: SummaryWriter | None = None
         if enabled:
             folder = EVENTS / expert
-            if not history:
+            if not rows:
                 shutil.rmtree(folder, ignore_errors=True)
-            self._events = SummaryWriter(str(folder), purge_step=len(history) + 1)
+            self._events = SummaryWriter(str(folder), purge_step=len(rows) + 1)
 
     def add_epoch(
         self, phase: str, learning_rate: float, loss: float, val_loss: float, iou: np.ndarray
@@ -48,7 +46,7 @@ class Record:
         """Note an epoch and return its row.
 
         iou: (classes,) float, nan for a class that does not occur in validation."""
-        epoch = len(self.history) + 1
+        epoch = len(self.rows) + 1
         mean = float(np.nanmean(iou))
         row: Row = {
             "epoch": epoch,
@@ -59,7 +57,7 @@ class Record:
             "mIoU": round(mean, 6),
         }
         row |= {f"iou_{c}": round(float(v), 6) for c, v in zip(self.classes, iou, strict=True)}
-        self.history.append(row)
+        self.rows.append(row)
         if self._events:
             scalars = {
                 "learning_rate": learning_rate,
@@ -90,14 +88,14 @@ class Record:
             for image, true, guess in zip(seen, batch.target, prediction, strict=True)
         ]
         sheet = torch.cat(rows[:EXAMPLES], dim=1)
-        self._events.add_image("image | truth | prediction", sheet, len(self.history))
+        self._events.add_image("image | truth | prediction", sheet, len(self.rows))
 
-    def write_history(self, path: Path) -> None:
+    def write(self, path: Path) -> None:
         """The table as CSV, a line an epoch."""
         with atomic_write(path, newline="") as file:
-            table = csv.DictWriter(file, self.history[0].keys(), lineterminator="\n")
+            table = csv.DictWriter(file, self.rows[0].keys(), lineterminator="\n")
             table.writeheader()
-            table.writerows(self.history)
+            table.writerows(self.rows)
 
     def close(self) -> None:
         if self._events:

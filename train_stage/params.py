@@ -89,7 +89,9 @@ class LossParams(Section):
 class AugmentationParams(Section):
     flip: Probability
     min_crop_scale: Annotated[float, Field(gt=0, le=1)]
-    """Smallest side of a random crop as a share of the box; the largest is 1.1."""
+    """Smallest side of a random crop as a share of the box."""
+    max_crop_scale: Annotated[float, Field(ge=1, le=10)]
+    """Largest side; above 1 the surroundings show."""
     aspect: Jitter
     """Largest relative change of the aspect ratio."""
     rotation: Annotated[float, Field(ge=0, le=180)]
@@ -136,6 +138,8 @@ class ExpertParams(Section):
     """Peak of the one-cycle schedule."""
     encoder_learning_rate: float = Field(gt=0)
     """The same for the encoder."""
+    warmup: Annotated[float, Field(gt=0, lt=1)]
+    """Share of a phase's steps in which the learning rate rises."""
     high_resolution: HighResolutionParams | None
     """null: none."""
     decoder_epochs: int = Field(ge=0)

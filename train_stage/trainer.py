@@ -1,52 +1,24 @@
-"""A training of one expert: what an epoch and its evaluation do."""
+"""The state of a training: an epoch, and its evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from train_stage.confusion import confusion_matrix
-from train_stage.dataset import Batch, EpochBatches, ExpertSamples, Sample
+from train_stage.dataset import Batch
 from train_stage.encoder_weights import load_encoder_weights
 from train_stage.init_from import init_from
-from train_stage.losses import WeightedSplit, expert_loss
+from train_stage.loaders import Loaders
+from train_stage.losses import expert_loss
 from train_stage.model import Expert, TimmEncoder
-from train_stage.params import ExpertParams
-
-
-@dataclass(frozen=True)
-class Phase:
-    name: str
-    input_size: int
-    epochs: int
-    learning_rate: float
-    encoder_learning_rate: float | None
-    """None: the encoder is frozen."""
-
-
-@dataclass(frozen=True)
-class Loaders:
-    train: DataLoader[Sample]
-    batches: EpochBatches
-    """The sampler of `train`, which has to be told the epoch."""
-    val: DataLoader[Sample]
-    split: WeightedSplit
-    """Of the expert's node, with the class weights of the loss."""
-
-    def resize(self, input_size: int) -> None:
-        """Samples of this side from the next pass on."""
-        for loader in (self.train, self.val):
-            assert isinstance(loader.dataset, ExpertSamples)
-            loader.dataset.input_size = input_size
+from train_stage.phases import Phase
+from train_stage.task import Task
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -57,18 +29,12 @@ class NonFiniteLossError(FloatingPointError):
         self.batch = batch
 
 
-class Training:
-    """The state of a run, and the two things done to it: an epoch, and its evaluation."""
+class Trainer:
+    """A network, its optimiser and its average, and what is done with them."""
 
-    def __init__(
-        self,
-        fabric: Fabric,
-        loaders: Loaders,
-        params: ExpertParams,
-        start: Path | None = None,
-        rows: Sequence[int] | None = None,
-    ) -> None:
-        """start: file of an expert to start from. rows: see `init_from`."""
+    def __init__(self, task: Task, loaders: Loaders, fabric: Fabric) -> None:
+        """Raises FileNotFoundError or SystemExit for weights to start from that do not fit."""
+        params = task.params
         torch.manual_seed(params.seed)
         self.fabric, self.loaders, self.params = fabric, loaders, params
         self.split = loaders.split.to(fabric.device)
@@ -76,8 +42,8 @@ class Training:
         if params.encoder_weights and isinstance(self.model.encoder, TimmEncoder):
             net, name = self.model.encoder.net, params.model.encoder
             load_encoder_weights(net, name, params.encoder_weights)
-        if start:
-            init_from(self.model, start, rows)
+        if task.init_file:
+            init_from(self.model, task.init_file, task.init_rows)
         self.model.to(fabric.device)
 
     def start(self, phase: Phase) -> None:
@@ -95,12 +61,17 @@ class Training:
             optimizer,
             rates,
             total_steps=phase.epochs * len(self.loaders.batches),
-            pct_start=0.15,
+            pct_start=params.warmup,
             cycle_momentum=False,
         )
         self.decoder_only = encoder_rate is None
         self.average = AveragedModel(self.model, multi_avg_fn=ema_update(params.ema_decay))
         self.parallel, self.optimizer = self.fabric.setup(self.model, optimizer)
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the decoder, at the next step."""
+        return float(self.schedule.get_last_lr()[0])
 
     def finish(self) -> None:
         """Take the averaged weights over into the model at the end of a phase."""

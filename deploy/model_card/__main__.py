@@ -26,7 +26,7 @@ from preprocessing_stage.params import load_params as load_preprocessing_params
 from preprocessing_stage.paths import PARAMS_FILE
 from train_stage.params import SHARED, ExpertParams, TrainParams
 from train_stage.params import load_params as load_train_params
-from train_stage.train_expert import phases
+from train_stage.phases import phases
 
 CARD = "README.md"
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")

@@ -31,11 +31,19 @@ def read_segmenter(folder: Path) -> tuple[Settings, dict[str, Expert]]:
     return settings, experts
 
 
-def write_segmenter(folder: Path, settings: Settings, experts: Mapping[str, Expert]) -> None:
-    """The files of a segmenter into `folder`, which is made if it is not there."""
+def write_segmenter(
+    folder: Path,
+    settings: Settings,
+    experts: Mapping[str, Expert],
+    metadata: Mapping[str, Mapping[str, str]] | None = None,
+) -> None:
+    """The files of a segmenter into `folder`, which is made if it is not there.
+
+    metadata: expert -> what its safetensors carry beside the weights: how it was trained.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     sums = {
-        name: write_expert(expert, folder / f"{name}.safetensors")
+        name: write_expert(expert, folder / f"{name}.safetensors", (metadata or {}).get(name, {}))
         for name, expert in experts.items()
     }
     values = settings.model_dump(mode="json") | {"version": __version__, "sha256": sums}

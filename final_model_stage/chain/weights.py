@@ -7,6 +7,7 @@ shapes are compared with those that the file's header names, and its size with t
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -22,8 +23,10 @@ MAX_BYTES = 4 * 2**30
 _HEADER = 100 * 2**20  # the most that the format allows
 
 
-def write_expert(expert: Expert, path: Path) -> str:
+def write_expert(expert: Expert, path: Path, metadata: Mapping[str, str]) -> str:
     """Write the weights in half precision; returns the SHA-256 of the file.
+
+    metadata: see train_stage.weights_file.
 
     Statistics of batch norms stay in fp32: variances may be larger than half precision can hold.
     Raises ValueError for a weight that half precision cannot hold.
@@ -33,7 +36,7 @@ def write_expert(expert: Expert, path: Path) -> str:
     weights = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
     if large := [name for name, tensor in weights.items() if not tensor.isfinite().all()]:
         raise ValueError(f"{path}: {large[0]} has a weight beyond 65504 or none; train anew")
-    data = save(weights)
+    data = save(weights, dict(metadata))
     with atomic_write(path, "wb") as file:
         file.write(data)
     return hashlib.sha256(data).hexdigest()

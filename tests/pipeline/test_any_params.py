@@ -14,7 +14,7 @@ from final_model_stage.params import final_problems
 from final_model_stage.pipeline.check_params import check_all
 from preprocessing_stage.params import ParamsError, preprocessing_problems
 from train_stage.params import train_problems
-from train_stage.train_expert import phases
+from train_stage.phases import phases
 
 scalars = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.just("auto")

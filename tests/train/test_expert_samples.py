@@ -21,9 +21,9 @@ from train_fixtures import (
 from preprocessing_stage.dataset.packed_samples import PackedSplit
 from train_stage.augmentation import random_colours
 from train_stage.dataset import EpochBatches, ExpertSamples, Sample, collate
+from train_stage.loaders import Loaders, make_loaders
 from train_stage.params import MachineParams
-from train_stage.train_expert import make_loaders
-from train_stage.trainer import Loaders
+from train_stage.task import Task
 
 
 def equal(one: Sample, other: Sample) -> bool:
@@ -128,7 +128,8 @@ def test_no_sample_with_the_region_is_an_error(tmp_path: Path) -> None:
 def loaders(**changes: Any) -> Loaders:
     fabric = Fabric(accelerator="cpu", devices=1)
     machine = MachineParams(devices=1, loader_workers=0)
-    return make_loaders("person", "person", TREE, expert_params(**changes), machine, fabric)
+    task = Task("person", TREE, "person", expert_params(**changes), machine, Path("unused"))
+    return make_loaders(task, fabric)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ from preprocessing_stage.pack_samples import write_checksums
 from preprocessing_stage.paths import STATISTICS
 from train_stage import trainer as training_module
 from train_stage.checkpoint import Checkpoint
-from train_stage.trainer import Training
+from train_stage.trainer import Trainer
 
 
 def test_a_finished_run_is_kept_until_dvc_has_recorded_it(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_dead_loader_worker_ends_the_run_in_words(tmp_path: Path, end: str) ->
     words = end.rstrip(". ")
     message = rf"^person: DataLoader worker \(pid 7\) {words}\. Run again, finished epochs stay"
     with (
-        mock.patch.object(Training, "train_epoch", side_effect=dead),
+        mock.patch.object(Trainer, "train_epoch", side_effect=dead),
         pytest.raises(SystemExit, match=message),
     ):
         train(tmp_path)

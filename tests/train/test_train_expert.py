@@ -41,8 +41,8 @@ from final_model_stage.params import load_params
 from train_stage.checkpoint import Checkpoint
 from train_stage.dataset import Batch, ExpertSamples, Sample
 from train_stage.model import Expert
-from train_stage.train_expert import phases
-from train_stage.trainer import Training
+from train_stage.phases import phases
+from train_stage.trainer import Trainer
 
 
 def test_writes_weights_that_the_model_takes(unbroken: Path) -> None:
@@ -126,11 +126,11 @@ def test_a_gradient_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
 def test_a_validation_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
     write_project(tmp_path)
 
-    def predict(training: Training, batch: Batch) -> torch.Tensor:
+    def predict(training: Trainer, batch: Batch) -> torch.Tensor:
         return torch.full((len(batch.image), 3, 32, 32), torch.inf)
 
     with (
-        mock.patch.object(Training, "predict", predict),
+        mock.patch.object(Trainer, "predict", predict),
         pytest.raises(SystemExit, match="validation: the loss is nan; lower learning_rate"),
     ):
         train(tmp_path)
@@ -143,7 +143,7 @@ def test_a_class_that_validation_lacks_has_no_figure(tmp_path: Path) -> None:
     write_project(tmp_path)
     shutil.rmtree(tmp_path / "data"), shutil.rmtree(tmp_path / "results")
     write_packed(tmp_path, splits)
-    with mock.patch.object(Training, "predict", lambda self, batch: background(len(batch.image))):
+    with mock.patch.object(Trainer, "predict", lambda self, batch: background(len(batch.image))):
         train(tmp_path)
     text = (tmp_path / RESULTS / "metrics.json").read_text()
     assert json.loads(text)["iou"] == {"background": 1.0, "body": None}

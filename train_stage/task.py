@@ -1,0 +1,60 @@
+"""What is trained: one network, the node that it splits, and everything that determines it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from preprocessing_stage.dataset.class_tree import ClassTree
+from preprocessing_stage.params import load_params as load_preprocessing_params
+from preprocessing_stage.paths import EXPERTS, SHARED_FILE
+from train_stage.init_from import init_file
+from train_stage.params import SHARED, ExpertParams, MachineParams, load_params, section_of
+
+
+@dataclass(frozen=True)
+class Task:
+    name: str
+    """What results call the network: `shared`, or the node's name."""
+    tree: ClassTree
+    node: str
+    """The inner node of `tree` that the network splits."""
+    params: ExpertParams
+    machine: MachineParams
+    weights_file: Path
+
+    @classmethod
+    def of_expert(cls, name: str) -> Task:
+        """The training of an expert by params.yaml. Raises ParamsError, SystemExit."""
+        tree, train = load_preprocessing_params().class_tree, load_params()
+        if name not in tree.experts:
+            nodes = ", ".join(tree.experts)
+            raise SystemExit(f"{name}: no inner node of the tree; they are {nodes}")
+        file = EXPERTS / f"{name}.safetensors"
+        return cls(name, tree, name, train.experts[name], train.machine, file)
+
+    @classmethod
+    def of_shared(cls) -> Task:
+        """The shared pretraining by params.yaml, on the flat tree. Raises ParamsError."""
+        tree, train = load_preprocessing_params().class_tree.flat(), load_params()
+        return cls(SHARED, tree, tree.root.name, train.shared, train.machine, SHARED_FILE)
+
+    @property
+    def section(self) -> str:
+        """Where in params.yaml the network's own keys stand."""
+        return section_of(self.name)
+
+    @property
+    def children(self) -> list[str]:
+        """Classes that the network tells apart."""
+        return [child.name for child in self.tree[self.node].children]
+
+    @property
+    def init_file(self) -> Path | None:
+        """Weights that the training starts from. Raises FileNotFoundError."""
+        return init_file(self.params.init_from, self.name) if self.params.init_from else None
+
+    @property
+    def init_rows(self) -> list[int] | None:
+        """Rows of the shared network's head that belong to this one's leaves."""
+        return self.tree.rows(self.node) if self.params.init_from == SHARED else None

@@ -1,0 +1,63 @@
+"""What a training leaves to the next stages: weights with their params, history and metrics."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from preprocessing_stage.dataset.atomic_write import atomic_write, write_json
+from preprocessing_stage.paths import TRAININGS
+from train_stage.dataset import Batch
+from train_stage.history import History
+from train_stage.task import Task
+
+
+def write_results(task: Task, weights: dict[str, Tensor], history: History) -> None:
+    """The weights as safetensors, the history as CSV, the last epoch's figures as JSON."""
+    out = TRAININGS / task.name
+    out.mkdir(parents=True, exist_ok=True)
+    history.write(out / "history.csv")
+    last = history.rows[-1]
+    figures = {
+        "mIoU": last["mIoU"],
+        "iou": {name: last[f"iou_{name}"] for name in history.classes},
+        "loss": last["loss"],
+        "val_loss": last["val_loss"],
+        "epochs": last["epoch"],
+        "parameters": sum(weight.numel() for weight in weights.values()),
+    }
+    write_json(out / "metrics.json", figures)
+    task.weights_file.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: weight.contiguous().cpu() for name, weight in weights.items()}
+    with atomic_write(task.weights_file, "wb") as file:
+        file.write(save(tensors, training_metadata(task)))
+
+
+def training_metadata(task: Task) -> dict[str, str]:
+    """How the weights came about, as safetensors hold it.
+
+    One key, since safetensors writes several in an order that changes from call to call.
+    """
+    values = {
+        "expert": task.name,
+        "params": task.params.model_dump(mode="json"),
+        "tree": task.tree.to_dict(),
+    }
+    return {"training": json.dumps(values)}
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What `training_metadata` wrote into a file of weights; empty if there is none."""
+    with safe_open(path, "pt") as file:
+        return file.metadata() or {}
+
+
+def write_batch(batch: Batch, path: Path) -> None:
+    """A batch that broke the training off, to be looked at: image, region, target."""
+    tensors = {"image": batch.image, "region": batch.region, "target": batch.target}
+    with atomic_write(path, "wb") as file:
+        file.write(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
