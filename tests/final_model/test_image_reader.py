@@ -29,7 +29,7 @@ from PIL import Image, ImageOps
 
 from deploy.predict.video_reader import decode_video
 from final_model_stage import image_reader as decode
-from final_model_stage.image_reader import WORK_SIDE, DecodeError, Picture, decode_picture
+from final_model_stage.image_reader import WORK_SIDE, DecodedImage, DecodeError, decode_image
 
 RGB = np.asarray(photograph())
 
@@ -43,14 +43,14 @@ def test_pictures_come_upright(orientation: int) -> None:
     content = turned(orientation)
     with Image.open(BytesIO(content)) as image:
         upright = np.asarray(ImageOps.exif_transpose(image))
-    picture = decode_picture(content)
+    picture = decode_image(content)
     np.testing.assert_array_equal(picture.image, upright)
     assert picture.size == upright.shape[:2]
 
 
 def test_orientation_in_a_tiff_is_heeded_once() -> None:
     content = encoded(photograph(), "TIFF", tiffinfo={0x0112: 6})
-    picture = decode_picture(content)
+    picture = decode_image(content)
     np.testing.assert_array_equal(picture.image, np.rot90(RGB, -1))
     assert picture.size == (60, 40)
 
@@ -58,21 +58,21 @@ def test_orientation_in_a_tiff_is_heeded_once() -> None:
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "PPM", "TIFF", "WEBP", "JPEG2000"])
 def test_lossless_kinds_come_as_they_were(kind: str) -> None:
     content = encoded(photograph(), kind, **({"lossless": True} if kind == "WEBP" else {}))
-    np.testing.assert_array_equal(decode_picture(content).image, RGB)
+    np.testing.assert_array_equal(decode_image(content).image, RGB)
 
 
 def test_sixteen_bits_become_eight() -> None:
-    np.testing.assert_array_equal(decode_picture(rgb16()).image, RGB)
+    np.testing.assert_array_equal(decode_image(rgb16()).image, RGB)
     gray = np.asarray(photograph().convert("L"))[..., None].repeat(3, axis=2)
     for kind in ("PNG", "TIFF"):
-        np.testing.assert_array_equal(decode_picture(encoded(gray16(), kind)).image, gray)
+        np.testing.assert_array_equal(decode_image(encoded(gray16(), kind)).image, gray)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_what_is_transparent_becomes_white(mode: str) -> None:
     image = transparent()
     content = encoded(image.quantize(64) if mode == "P" else image.convert(mode), "PNG")
-    found = decode_picture(content).image
+    found = decode_image(content).image
     assert (found[:, :30] == 255).all()
     assert difference(found[:, 30:], RGB[:, 30:]) < (256 if mode == "LA" else 60)
     assert (found[:, 30:].min(2) < 240).all()
@@ -80,26 +80,26 @@ def test_what_is_transparent_becomes_white(mode: str) -> None:
 
 def test_half_transparent_pixels_are_mixed_with_white() -> None:
     image = Image.new("RGBA", (4, 4), (0, 100, 200, 51))
-    found = decode_picture(encoded(image, "PNG")).image
+    found = decode_image(encoded(image, "PNG")).image
     assert difference(found, np.array([204, 224, 244])) <= 1
 
 
 def test_a_transparent_colour_of_an_rgb_png_becomes_white() -> None:
     content = encoded(Image.new("RGB", (3, 2), (9, 8, 7)), "PNG", transparency=(9, 8, 7))
-    assert (decode_picture(content).image == 255).all()
+    assert (decode_image(content).image == 255).all()
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "L", "1", "P"])
 def test_other_modes_look_alike(mode: str) -> None:
     image = photograph().quantize(64) if mode == "P" else photograph().convert(mode)
-    found = decode_picture(encoded(image, "JPEG" if mode == "CMYK" else "PNG")).image
+    found = decode_image(encoded(image, "JPEG" if mode == "CMYK" else "PNG")).image
     assert difference(found, np.asarray(image.convert("RGB"))) < (40 if mode == "CMYK" else 1)
 
 
 def test_lab_is_converted_or_refused() -> None:
     gray = Image.new("LAB", (8, 8), (255, 128, 128))  # L 100, a 0, b 0: white
     try:
-        found = decode_picture(encoded(gray, "TIFF")).image
+        found = decode_image(encoded(gray, "TIFF")).image
     except DecodeError:
         return
     assert (found > 250).all()
@@ -110,7 +110,7 @@ def test_lab_is_converted_or_refused() -> None:
 )
 def test_long_pictures_are_scaled_down(size: tuple[int, int], kind: str) -> None:
     image = photograph(size)
-    picture = decode_picture(encoded(image, kind))
+    picture = decode_image(encoded(image, kind))
     assert picture.size == size
     assert WORK_SIDE / 2 < max(picture.image.shape) <= WORK_SIDE
     small = image.resize(picture.image.shape[1::-1], Image.Resampling.BOX)
@@ -120,26 +120,26 @@ def test_long_pictures_are_scaled_down(size: tuple[int, int], kind: str) -> None
 @pytest.mark.parametrize("content", [PNG, encoded(transparent(), "PNG"), encoded(gray16(), "PNG")])
 def test_strips_meet_without_a_seam(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode, "WORK_SIDE", 25)  # a third of 60
-    whole = decode_picture(content).image
+    whole = decode_image(content).image
     assert whole.shape == (14, 20, 3)
     monkeypatch.setattr(decode, "_STRIP", 60 * 3 * 2)
-    np.testing.assert_array_equal(decode_picture(content).image, whole)
+    np.testing.assert_array_equal(decode_image(content).image, whole)
 
 
 def test_bombs_are_refused_by_what_they_claim() -> None:
     for width in (10_001, 30_000, 1_000_000):
         with pytest.raises(DecodeError, match=r"more than 100,000,000 pixels.*raise the limit"):
-            decode_picture(png(width, 10_000, 8, 2, b""))
+            decode_image(png(width, 10_000, 8, 2, b""))
     with pytest.raises(DecodeError, match="more than 2,399 pixels"):
-        decode_picture(PNG, max_pixels=2399)
-    assert decode_picture(PNG, max_pixels=2400).size == (40, 60)
+        decode_image(PNG, max_pixels=2399)
+    assert decode_image(PNG, max_pixels=2400).size == (40, 60)
 
 
 def test_the_limit_can_be_raised_above_that_of_pillow() -> None:
     content = encoded(Image.new("1", (20_000, 10_000)), "PNG")  # 200 megapixels
     with pytest.raises(DecodeError, match="pixels"):
-        decode_picture(content)
-    assert decode_picture(content, max_pixels=200_000_000).size == (10_000, 20_000)
+        decode_image(content)
+    assert decode_image(content, max_pixels=200_000_000).size == (10_000, 20_000)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -150,12 +150,12 @@ def test_large_pictures_in_many_threads_take_the_memory_of_one(tmp_path: Path) -
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from final_model_stage.image_reader import decode_picture
+from final_model_stage.image_reader import decode_image
 def most():  # unlike getrusage, not that of the parent
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 before = most()
 with ThreadPoolExecutor(4) as pool:
-    list(pool.map(decode_picture, [Path({str(path)!r})] * 4))
+    list(pool.map(decode_image, [Path({str(path)!r})] * 4))
 print(most() - before)
 """
     answer = subprocess.run(
@@ -173,7 +173,7 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
         (Path("a\0b"), "null"),
     ]:
         with pytest.raises(DecodeError, match=reason):
-            decode_picture(path)
+            decode_image(path)
 
 
 def test_no_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,7 @@ def test_no_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(subprocess, "Popen", never)
     for content in (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n", b"%PDF-1.4\n"):
         with pytest.raises(DecodeError, match="convert it to one of AVIF"):
-            decode_picture(content)
+            decode_image(content)
 
 
 @pytest.fixture(scope="module")
@@ -206,11 +206,11 @@ def test_damaged_files_give_a_picture_or_an_error(contents, data) -> None:
             content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     keep = data.draw(st.integers(0, len(content)))
     try:
-        picture = decode_picture(bytes(content[:keep]), max_pixels=1_000_000)
+        picture = decode_image(bytes(content[:keep]), max_pixels=1_000_000)
     except DecodeError as error:
         assert str(error)
     else:
-        assert isinstance(picture, Picture)
+        assert isinstance(picture, DecodedImage)
         assert picture.image.dtype == np.uint8 and picture.image.shape[2] == 3
         assert max(picture.image.shape) <= WORK_SIDE
         assert picture.size[0] * picture.size[1] <= 1_000_000
@@ -268,6 +268,6 @@ def test_without_pyav_videos_say_what_to_install(
 
 def test_the_limits_do_not_wear_off() -> None:
     """A picture decoded with a high limit leaves the default one as it was."""
-    decode_picture(JPEG, max_pixels=10**9)
+    decode_image(JPEG, max_pixels=10**9)
     with pytest.raises(DecodeError, match="more than 100,000,000"):
-        decode_picture(png(10_001, 10_000, 8, 2, b""))
+        decode_image(png(10_001, 10_000, 8, 2, b""))
