@@ -1,4 +1,4 @@
-"""Strangers' pictures and videos: right colours, upright, bounded, and errors that help."""
+"""Images and videos of any origin: right colours, upright, bounded, and errors that help."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def difference(image: np.ndarray, other: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_come_upright(orientation: int) -> None:
+def test_images_come_upright(orientation: int) -> None:
     content = turned(orientation)
     with Image.open(BytesIO(content)) as image:
         upright = np.asarray(ImageOps.exif_transpose(image))
-    picture = decode_image(content)
-    np.testing.assert_array_equal(picture.image, upright)
-    assert picture.size == upright.shape[:2]
+    decoded = decode_image(content)
+    np.testing.assert_array_equal(decoded.image, upright)
+    assert decoded.size == upright.shape[:2]
 
 
-def test_orientation_in_a_tiff_is_heeded_once() -> None:
+def test_the_orientation_of_a_tiff_is_applied_once() -> None:
     content = encoded(photograph(), "TIFF", tiffinfo={0x0112: 6})
-    picture = decode_image(content)
-    np.testing.assert_array_equal(picture.image, np.rot90(RGB, -1))
-    assert picture.size == (60, 40)
+    decoded = decode_image(content)
+    np.testing.assert_array_equal(decoded.image, np.rot90(RGB, -1))
+    assert decoded.size == (60, 40)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "PPM", "TIFF", "WEBP", "JPEG2000"])
@@ -108,13 +108,13 @@ def test_lab_is_converted_or_refused() -> None:
 @pytest.mark.parametrize(
     ("size", "kind"), [((3000, 4100), "JPEG"), ((3000, 4100), "PNG"), ((5, 9000), "PNG")]
 )
-def test_long_pictures_are_scaled_down(size: tuple[int, int], kind: str) -> None:
+def test_long_images_are_scaled_down(size: tuple[int, int], kind: str) -> None:
     image = photograph(size)
-    picture = decode_image(encoded(image, kind))
-    assert picture.size == size
-    assert WORK_SIDE / 2 < max(picture.image.shape) <= WORK_SIDE
-    small = image.resize(picture.image.shape[1::-1], Image.Resampling.BOX)
-    assert difference(picture.image, np.asarray(small)) < 12
+    decoded = decode_image(encoded(image, kind))
+    assert decoded.size == size
+    assert WORK_SIDE / 2 < max(decoded.image.shape) <= WORK_SIDE
+    small = image.resize(decoded.image.shape[1::-1], Image.Resampling.BOX)
+    assert difference(decoded.image, np.asarray(small)) < 12
 
 
 @pytest.mark.parametrize("content", [PNG, encoded(transparent(), "PNG"), encoded(gray16(), "PNG")])
@@ -143,7 +143,7 @@ def test_the_limit_can_be_raised_above_that_of_pillow() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_large_pictures_in_many_threads_take_the_memory_of_one(tmp_path: Path) -> None:
+def test_large_images_in_many_threads_take_the_memory_of_one(tmp_path: Path) -> None:
     path = tmp_path / "large.png"
     Image.new("RGBA", (6000, 6000), (1, 2, 3, 4)).save(path, compress_level=1)
     script = f"""
@@ -164,11 +164,11 @@ print(most() - before)
     assert 4 * 6000**2 < int(answer.stdout) < 2 * 4 * 6000**2
 
 
-def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
+def test_folders_and_pipes_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     for path, reason in [
-        (tmp_path / "pipe.jpg", "no regular file"),
-        (tmp_path, "no file"),
+        (tmp_path / "pipe.jpg", "not a regular file"),
+        (tmp_path, "is a folder"),
         (tmp_path / "missing.jpg", "No such file"),
         (Path("a\0b"), "null"),
     ]:
@@ -190,7 +190,7 @@ def test_no_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture(scope="module")
 def contents(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    """Pictures of every kind but the large ones."""
+    """Images of every kind but the large ones."""
     folder = tmp_path_factory.mktemp("kinds")
     make_all(folder)
     files = [folder / name for name in KINDS]
@@ -199,21 +199,21 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_damaged_files_give_a_picture_or_an_error(contents, data) -> None:
+def test_damaged_files_give_an_image_or_an_error(contents, data) -> None:
     content = bytearray(data.draw(st.sampled_from(contents)))
     for _ in range(data.draw(st.integers(0, 8))):
         if content:
             content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     keep = data.draw(st.integers(0, len(content)))
     try:
-        picture = decode_image(bytes(content[:keep]), max_pixels=1_000_000)
+        decoded = decode_image(bytes(content[:keep]), max_pixels=1_000_000)
     except DecodeError as error:
         assert str(error)
     else:
-        assert isinstance(picture, DecodedImage)
-        assert picture.image.dtype == np.uint8 and picture.image.shape[2] == 3
-        assert max(picture.image.shape) <= WORK_SIDE
-        assert picture.size[0] * picture.size[1] <= 1_000_000
+        assert isinstance(decoded, DecodedImage)
+        assert decoded.image.dtype == np.uint8 and decoded.image.shape[2] == 3
+        assert max(decoded.image.shape) <= WORK_SIDE
+        assert decoded.size[0] * decoded.size[1] <= 1_000_000
 
 
 def test_a_video_gives_its_frames_and_their_times(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_damaged_videos_say_so(tmp_path: Path) -> None:
     for name, reason in [
         ("list.mp4", "Invalid data"),  # FFmpeg left to guess would play clip.mp4
         ("half.mp4", "Invalid data"),
-        ("sound.mp4", "no video"),
+        ("sound.mp4", "contains no video"),
         ("missing.mp4", "No such file"),
     ]:
         with pytest.raises(DecodeError, match=reason):
@@ -267,7 +267,7 @@ def test_without_pyav_videos_say_what_to_install(
 
 
 def test_the_limits_do_not_wear_off() -> None:
-    """A picture decoded with a high limit leaves the default one as it was."""
+    """Decoding an image with a high limit does not raise the default limit."""
     decode_image(JPEG, max_pixels=10**9)
     with pytest.raises(DecodeError, match="more than 100,000,000"):
         decode_image(png(10_001, 10_000, 8, 2, b""))
