@@ -1,4 +1,4 @@
-"""What a model card says of a segmenter, and when it would be wrong."""
+"""The text of a model card, and the reasons why it would be wrong."""
 
 from __future__ import annotations
 
