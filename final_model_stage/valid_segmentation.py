@@ -35,8 +35,8 @@ from final_model_stage.validation_images import open_data, validation_ids
 from preprocessing_stage.dataset.check_dataset import DatasetError, read_pair, sound
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_image
+from preprocessing_stage.paths import EXAMPLES
 
-OUT = Path("results/valid_segmentation")
 SHEET = "sheet"
 DEFAULT_RANDOM = 6
 """Images chosen at random if none is named."""
@@ -153,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"N validation images chosen at random, at most {MAX_IMAGES}",
     )
     add("--seed", type=int, default=0, help="of the random choice, default %(default)s")
-    add("--out", type=Path, default=OUT, metavar="DIR", help="default %(default)s")
+    add("--out", type=Path, default=EXAMPLES, metavar="DIR", help="default %(default)s")
     return parser
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
-from preprocessing_stage.params import PARAMS_FILE, load_params
+from preprocessing_stage.params import load_params
+from preprocessing_stage.paths import PARAMS_FILE
 
 
 def open_data(given: Path | None = None) -> DatasetFolder | None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-TRAINED = Path("models/segmenter")
-"""Written by the pipeline's stage build_segmenter."""
-SHIPPED = Path("pretrained/default")
+from preprocessing_stage.paths import SEGMENTER, SHIPPED_SEGMENTER
 
 
 def find_segmenter(given: Path | None = None) -> Path:
@@ -15,11 +13,12 @@ def find_segmenter(given: Path | None = None) -> Path:
 
     Raises FileNotFoundError if none is given and the working folder has neither.
     """
-    path = given or next((path for path in (TRAINED, SHIPPED) if path.is_dir()), None)
+    path = given or next((path for path in (SEGMENTER, SHIPPED_SEGMENTER) if path.is_dir()), None)
     if path is None:
+        places = f"neither {SEGMENTER} nor {SHIPPED_SEGMENTER}"
         raise FileNotFoundError(
-            f"no segmenter: {Path.cwd()} has neither {TRAINED} nor {SHIPPED}; name one with "
-            "--segmenter FOLDER, or run ./pipeline.sh in the project's folder to train one"
+            f"no segmenter: {Path.cwd()} has {places}; name one with --segmenter FOLDER, or run "
+            "./pipeline.sh in the project's folder to train one"
         )
     print(f"segmenter: {path}", file=sys.stderr)
     return path

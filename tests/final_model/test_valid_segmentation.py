@@ -183,7 +183,7 @@ def test_all_unknown_words_are_named_at_once(workplace: Path) -> None:
     message = str(stop.value)
     assert message.startswith("nobody, photos/gone.jpg, train_0: ")
     assert "5 ids" in message and "val_id.txt" in message
-    assert not valid_segmentation.OUT.exists()
+    assert not valid_segmentation.EXAMPLES.exists()
 
 
 def test_no_figure_overwrites_another(workplace: Path) -> None:

@@ -2,7 +2,7 @@
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-const spoken = (name) => name.replaceAll("_", " ");
+const readable = (name) => name.replaceAll("_", " ");
 const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
 
 let result = null; // of the photograph that is shown
@@ -180,7 +180,7 @@ function showLegend() {
   $("legend").replaceChildren(
     ...result.levels[layer].map(({ name, colour, leaves }) => {
       const share = leaves.reduce((sum, leaf) => sum + counts[leaf], 0) / planes[0].length;
-      return element("li", "", swatch(colour), spoken(name), element("span", "faint", percent(share)));
+      return element("li", "", swatch(colour), readable(name), element("span", "faint", percent(share)));
     }),
   );
 }
@@ -226,13 +226,13 @@ function readOut() {
     const holder = classes.find(({ leaves }) => leaves.includes(leaf));
     if (path.at(-1)?.name !== holder.name) path.push(holder);
   }
-  const words = path.flatMap(({ name }) => [" → ", element("b", "", spoken(name))]).slice(1);
+  const words = path.flatMap(({ name }) => [" → ", element("b", "", readable(name))]).slice(1);
   const shown = result.levels[typeof layer === "number" ? layer : result.levels.length - 1];
   const uncertainty = planes[1][i] / 255;
   $("readout").replaceChildren(
     element("p", "path", ...words),
     ...shown.map((one) =>
-      element("div", "row", swatch(one.colour), element("span", "", spoken(one.name)), bar(probability(one), one.colour), element("span", "value", percent(probability(one)))),
+      element("div", "row", swatch(one.colour), element("span", "", readable(one.name)), bar(probability(one), one.colour), element("span", "value", percent(probability(one)))),
     ),
     element("div", "row uncertain faint", element("span"), element("span", "", "uncertainty"), bar(uncertainty), element("span", "value", percent(uncertainty))),
   );
@@ -245,9 +245,9 @@ function showExperts() {
 }
 
 function expertItem({ expert, children, region, share, views }) {
-  const names = children.map(({ name }) => spoken(name));
+  const names = children.map(({ name }) => readable(name));
   const choice = `${names.slice(0, -1).join(", ")} or ${names.at(-1)}?`;
-  const head = element("h3", "", `${spoken(expert)}: ${choice}`);
+  const head = element("h3", "", `${readable(expert)}: ${choice}`);
   if (!views.length) {
     return element("li", "", head, element("p", "faint", "The region is empty, so this expert did not run."));
   }
@@ -258,7 +258,7 @@ function expertItem({ expert, children, region, share, views }) {
 
 function viewItem(view, children, number) {
   const shares = children.map(({ name, colour }, i) =>
-    element("li", "", swatch(colour), spoken(name), element("span", "value", percent(view.shares[i]))),
+    element("li", "", swatch(colour), readable(name), element("span", "value", percent(view.shares[i]))),
   );
   return element(
     "div",
