@@ -11,10 +11,9 @@ from pathlib import Path
 from benchmarks.rows import Row
 from benchmarks.segmentation import photographs, segment
 from benchmarks.setup import ROOT, Setup
-from deploy.predict.images import Job
+from deploy.predict.jobs import Job
 from deploy.predict.output_files import PredictionFiles, Wanted
 from deploy.predict.ray_cluster import predict_on_ray
-from final_model_stage.image_reader import MAX_PIXELS
 from final_model_stage.segmenter import Segmenter
 
 MAX_START = 600
@@ -91,7 +90,7 @@ def on_ray(paths: list[Path], setup: Setup, out: Path, workers: int) -> tuple[fl
     jobs = [Job(path, path.stem) for path in paths]
     load = Load(setup.segmenter, marks)
     start = time.time()
-    entries = list(predict_on_ray(jobs, load, files, MAX_PIXELS, workers))
+    entries = list(predict_on_ray(jobs, load, files, workers))
     end = time.time()
     if failed := [entry for entry in entries if "error" in entry]:
         raise RuntimeError(str(failed[0]))

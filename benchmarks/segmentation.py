@@ -16,9 +16,9 @@ from benchmarks.rows import Row
 from benchmarks.setup import Setup, copies
 from benchmarks.smp_baseline import unet
 from benchmarks.timing import interleaved
-from deploy.predict.images import Job, predict_pictures
+from deploy.predict.images import predict_images
+from deploy.predict.jobs import Job
 from deploy.predict.output_files import PredictionFiles, Wanted
-from final_model_stage.image_reader import MAX_PIXELS
 from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.prefetch import batches
 from preprocessing_stage.drawing.palette import palette
@@ -129,9 +129,9 @@ def photographs(setup: Setup, out: Path, count: int) -> list[Path]:
 
 
 def segment(paths: Sequence[Path], segmenter: Segmenter, out: Path) -> None:
-    """What `python -m deploy.predict` does with pictures."""
+    """What `python -m deploy.predict` does with images."""
     files = PredictionFiles(out, segmenter.tree, Wanted())
     jobs = [Job(path, path.stem) for path in paths]
-    for entry in predict_pictures(jobs, segmenter, files, MAX_PIXELS):
+    for entry in predict_images(jobs, segmenter, files):
         if "error" in entry:
             raise RuntimeError(str(entry))

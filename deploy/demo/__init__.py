@@ -1,1 +1,1 @@
-"""A page that shows the chain at work: `python -m deploy.demo`."""
+"""A page that shows how the chain segments an image: `python -m deploy.demo`."""

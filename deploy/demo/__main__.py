@@ -1,36 +1,28 @@
-"""A page to try a segmenter on photographs of one's own, and to watch its chain at work.
+"""A page to try a segmenter on your own photographs, and to follow its chain expert by expert.
 
     python -m deploy.demo
+    python -m deploy.demo --segmenter models/segmenter --port 8000
 
-then http://127.0.0.1:7860 in a browser. Photographs stay on this machine and in its memory; the
-page needs nothing from elsewhere, and no file of this machine can be asked for through it.
+then open http://127.0.0.1:7860 in a browser. Photographs stay in this machine's memory; the page
+loads nothing from elsewhere and gives access to no file of this machine.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.predict.sources import find_segmenter
+from final_model_stage.chain.find_segmenter import find_segmenter
 from final_model_stage.segmenter import Segmenter
-from preprocessing_stage.dataset.dataset_folder import DatasetFolder
-from preprocessing_stage.params import load_params
+from final_model_stage.validation_images import open_data, spread_images
 
 EXAMPLES = 8
+"""Validation images that the page offers."""
 
 
-def find_examples(folder: DatasetFolder) -> list[Path]:
-    """Validation images from all over the list, as many as the page shows; none without data."""
-    try:
-        ids = folder.ids("val")
-    except FileNotFoundError:
-        return []
-    chosen = ids[:: max(1, len(ids) // EXAMPLES)][:EXAMPLES]
-    return [path for path in map(folder.image_path, chosen) if path is not None]
-
-
-def main() -> None:
-    arguments = _parser().parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = _parser().parse_args(argv)
     try:
         import uvicorn
 
@@ -38,22 +30,21 @@ def main() -> None:
     except ImportError as error:
         raise SystemExit(f"{error}; the page needs: pip install '.[demo]'") from error
     try:
-        path = arguments.segmenter or find_segmenter()
+        path = find_segmenter(arguments.segmenter)
         demo = Demo(
             Segmenter.load(path),
             path.resolve().name,
-            find_examples(DatasetFolder(arguments.data or load_params().data.folder)),
+            spread_images(open_data(arguments.data), EXAMPLES),
             max_bytes=arguments.max_megabytes * 1_000_000,
             max_pixels=arguments.max_megapixels * 1_000_000,
         )
     except (OSError, ValueError) as error:
         raise SystemExit(str(error)) from error
     if arguments.host not in LOOPBACK:
-        print(f"Whoever reaches {arguments.host}:{arguments.port} may use the page.")
+        print(f"Everyone who can reach {arguments.host}:{arguments.port} can use the page.")
     print(f"http://{arguments.host}:{arguments.port}", flush=True)
-    app = make_app(demo, arguments.host)
     uvicorn.run(
-        app,
+        make_app(demo, arguments.host),
         host=arguments.host,
         port=arguments.port,
         log_level="warning",
@@ -63,24 +54,28 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m deploy.demo",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--segmenter", type=Path, help="folder with segmenter.json")
-    parser.add_argument("--data", type=Path, help="folder in the Pascal-Part layout, for examples")
-    parser.add_argument("--host", default="127.0.0.1", help="address, default %(default)s")
-    parser.add_argument("--port", type=int, default=7860, help="default %(default)s")
-    parser.add_argument(
-        "--max-megabytes", type=_positive, default=20, help="of an upload, default %(default)s"
+    add = parser.add_argument
+    add("--segmenter", type=Path, metavar="FOLDER", help="default: the trained or the shipped one")
+    add(
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="for examples; default: that of params.yaml",
     )
-    parser.add_argument(
-        "--max-megapixels", type=_positive, default=100, help="of a picture, default %(default)s"
-    )
+    add("--host", default="127.0.0.1", help="address to serve at, default %(default)s")
+    add("--port", type=int, default=7860, help="default %(default)s")
+    add("--max-megabytes", type=_positive, default=20, help="of an upload, default %(default)s")
+    add("--max-megapixels", type=_positive, default=100, help="of an image, default %(default)s")
     return parser
 
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no whole number from 1 up")
+        raise argparse.ArgumentTypeError(f"{text} is not a positive integer")
     return int(text)
 
 

@@ -1,8 +1,7 @@
-"""What the page shows of one photograph, as values that JSON can hold.
+"""What the page shows for an image, as values that JSON can hold.
 
-Pictures are addresses that hold the picture itself. Figures of every pixel travel as planes of 8
-bits, three to a PNG, so that the page can tell the class and its probability at any point without
-asking again.
+Images are data URLs. Values of every pixel travel as planes of 8 bits, three to a PNG, so that the
+page knows the class and its probability at any point without another request.
 """
 
 from __future__ import annotations
@@ -13,11 +12,13 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image
 
-from deploy.demo.trace import Look, Step, segment_in_steps
+from deploy.demo.trace import ExpertTrace, TracedView, segment_with_trace
 from final_model_stage.reporting.templates import css
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmenter import Segmentation, Segmenter
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.dataset.shrink import shrink
 from preprocessing_stage.drawing.palette import class_colours
@@ -25,34 +26,53 @@ from train_stage.model import MEAN
 
 SHOWN_SIDE = 800
 """Pixels of the photograph's longest side on the page."""
-STEP_SIDE = 320
-"""The same of the photograph beside each expert."""
+REGION_SIDE = 320
+"""The same of the region beside each expert."""
 
 _PAPER = 238
 _GRAY = np.array([0.299, 0.587, 0.114])
 
 
-def answer(segmenter: Segmenter, image: np.ndarray) -> dict[str, Any]:
-    """All that the page shows of an RGB image (H, W, 3) uint8."""
-    tree = segmenter.tree
-    image = shrink(image, SHOWN_SIDE)
-    result, steps = segment_in_steps(segmenter, image)
-    indices = tree.leaf_of_id(tree.root.name)[result.labels]
-    shares = np.concatenate([result.uncertainty[None], result.leaf_probabilities])
-    planes = np.concatenate([indices[None], (shares * 255).round().astype(np.uint8)])
+def response(segmenter: Segmenter, image: np.ndarray) -> dict[str, Any]:
+    """All that the page shows for an RGB image (H, W, 3) uint8.
+
+    The image itself is segmented; only what is shown is scaled down.
+    """
+    result, traces = segment_with_trace(segmenter, image)
+    shown = shrink(image, SHOWN_SIDE)
     return {
-        "width": image.shape[1],
-        "height": image.shape[0],
-        "photograph": jpeg(image),
-        "planes": packed(planes),
-        "leaves": [leaf.name for leaf in tree.leaves],
-        "levels": levels(tree),
-        "steps": [described(step, image, tree) for step in steps],
+        "width": shown.shape[1],
+        "height": shown.shape[0],
+        "photograph": jpeg(shown),
+        "planes": packed(planes(result, shown.shape[:2])),
+        "leaves": [leaf.name for leaf in segmenter.tree.leaves],
+        "levels": levels(segmenter.tree),
+        "experts": [expert(trace, shown, segmenter.tree) for trace in traces],
     }
 
 
+def planes(result: Segmentation, size: tuple[int, int]) -> np.ndarray:
+    """(2 + leaves, *size) uint8: index of the leaf, uncertainty, probability of each leaf.
+
+    Labels are scaled by nearest neighbour, so each is one that the segmenter gave; the others,
+    in 1/255, are scaled bilinearly.
+    """
+    indices = result.tree.leaf_of_id(result.tree.root.name)[nearest(result.labels, size)]
+    values = np.concatenate([result.uncertainty[None], result.leaf_probabilities])
+    if values.shape[1:] != size:
+        values = F.interpolate(torch.from_numpy(values)[None], size, mode="bilinear")[0].numpy()
+    return np.concatenate([indices[None], (values * 255).round().astype(np.uint8)])
+
+
+def nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) of uint8 or bool, scaled to `size` by nearest neighbour."""
+    if values.shape == size:
+        return values
+    return np.asarray(Image.fromarray(values).resize(size[::-1], Image.Resampling.NEAREST))
+
+
 def levels(tree: ClassTree) -> list[list[dict[str, Any]]]:
-    """For each level its classes, the background last: name, colour and places of its leaves."""
+    """The classes of each level, background last: name, colour and indices of their leaves."""
     colours = class_colours(tree)
     background = [leaf for leaf in tree.leaves if leaf.id == BACKGROUND]
     return [
@@ -68,68 +88,70 @@ def levels(tree: ClassTree) -> list[list[dict[str, Any]]]:
     ]
 
 
-def described(step: Step, image: np.ndarray, tree: ClassTree) -> dict[str, Any]:
-    """image: (H, W, 3) uint8, the photograph at the size of the step's region."""
+def expert(trace: ExpertTrace, shown: np.ndarray, tree: ClassTree) -> dict[str, Any]:
+    """An expert's region and views. shown: (h, w, 3) uint8, the photograph on the page."""
     colours = class_colours(tree)
     children = [
         {
             "name": child.name,
             "colour": "#ffffff" if child.id == BACKGROUND else css(colours[child.name]),
         }
-        for child in tree[step.expert].children
+        for child in tree[trace.expert].children
     ]
-    handed = np.where(step.region[..., None], image, _PAPER).astype(np.uint8)
+    mask = nearest(trace.region, shown.shape[:2])
+    region = np.where(mask[..., None], shown, _PAPER).astype(np.uint8)
     return {
-        "expert": step.expert,
+        "expert": trace.expert,
         "children": children,
-        "share": float(step.region.mean()),
-        "handed": jpeg(shrink(handed, STEP_SIDE)),
-        "looks": [
+        "region": jpeg(shrink(region, REGION_SIDE)),
+        "share": float(trace.region.mean()),
+        "views": [
             {
-                "input": jpeg(seen(look)),
-                "answer": jpeg(answered(look, [child["colour"] for child in children])),
-                "shares": shares(look),
+                "input": jpeg(input_image(view)),
+                "prediction": jpeg(coloured(view, [child["colour"] for child in children])),
+                "shares": shares(view),
             }
-            for look in step.looks
+            for view in trace.views
         ],
     }
 
 
-def seen(look: Look) -> np.ndarray:
-    """The expert's input, (S, S, 3) uint8: what is zeroed for it is the mean colour."""
+def input_image(view: TracedView) -> np.ndarray:
+    """The expert's input, (S, S, 3) uint8: zeroed pixels have the mean colour."""
     mean = np.round(np.array(MEAN) * 255)
-    return np.where(look.region[..., None], look.image, mean).astype(np.uint8)
+    return np.where(view.mask[..., None], view.crop, mean).astype(np.uint8)
 
 
-def answered(look: Look, colours: Sequence[str]) -> np.ndarray:
+def coloured(view: TracedView, colours: Sequence[str]) -> np.ndarray:
     """Colours of the children, mixed by probability, over the gray input; (S, S, 3) uint8."""
     table = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colours])
-    mixed = np.einsum("kyx,kc->yxc", look.probabilities, table)
-    covered = 0.3 * (look.image @ _GRAY)[..., None] + 0.7 * mixed
-    return np.where(look.region[..., None], covered, _PAPER).round().clip(0, 255).astype(np.uint8)
+    mixed = np.einsum("kyx,kc->yxc", view.probabilities, table)
+    blended = 0.3 * (view.crop @ _GRAY)[..., None] + 0.7 * mixed
+    return np.where(view.mask[..., None], blended, _PAPER).round().clip(0, 255).astype(np.uint8)
 
 
-def shares(look: Look) -> list[float]:
-    """Of the look's region, the share that each child claims."""
-    claimed = look.probabilities.argmax(0)[look.region]
-    counts = np.bincount(claimed, minlength=len(look.probabilities))
-    return (counts / max(1, counts.sum())).tolist()
+def shares(view: TracedView) -> list[float]:
+    """Share of the view's mask for which each child is the most probable."""
+    predicted = view.probabilities.argmax(0)[view.mask]
+    counts = np.bincount(predicted, minlength=len(view.probabilities))
+    result: list[float] = (counts / max(1, counts.sum())).tolist()
+    return result
 
 
 def packed(planes: np.ndarray) -> list[str]:
-    """Planes (N, H, W) uint8 as ceil(N / 3) RGB pictures without loss."""
+    """Planes (N, H, W) uint8 as ceil(N / 3) lossless RGB images."""
     padding = -len(planes) % 3
     full = np.pad(planes, ((0, padding), (0, 0), (0, 0)))
-    pictures = full.reshape(-1, 3, *planes.shape[1:]).transpose(0, 2, 3, 1)
-    return [address("png", picture, compress_level=3) for picture in pictures]
+    images = full.reshape(-1, 3, *planes.shape[1:]).transpose(0, 2, 3, 1)
+    return [data_url("png", image, compress_level=3) for image in images]
 
 
 def jpeg(image: np.ndarray) -> str:
-    return address("jpeg", image, quality=88)
+    return data_url("jpeg", image, quality=88)
 
 
-def address(kind: str, image: np.ndarray, **how: Any) -> str:
-    """An RGB image (H, W, 3) uint8 as an address that holds it."""
+def data_url(kind: str, image: np.ndarray, **options: Any) -> str:
+    """An RGB image (H, W, 3) uint8 as a data URL."""
     buffer = BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(buffer, kind, **how)
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, kind, **options)
     return f"data:image/{kind};base64,{b64encode(buffer.getvalue()).decode()}"

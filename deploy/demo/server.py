@@ -1,4 +1,4 @@
-"""The server behind the page of demo.py: fixed routes, limits on what is sent, no files by name."""
+"""The server of the page: fixed routes, limits on uploads, no access to files by name."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deploy.demo.response import answer, jpeg
-from final_model_stage.image_reader import DecodeError, decode_picture
+from deploy.demo.response import jpeg, response
+from final_model_stage.image_reader import DecodeError, decode_image
 from final_model_stage.reporting.templates import fill
 from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.shrink import shrink
@@ -28,15 +28,15 @@ from preprocessing_stage.dataset.shrink import shrink
 PAGE = Path(__file__).parent / "page"
 THUMBNAIL = 240
 """Pixels of an example's longest side."""
-WAITING = 8
-"""Photographs that may wait for the one that is being segmented; more are turned away."""
-CONNECTIONS = 4 * WAITING
-"""At one time, more are turned away: each may hold an upload in memory."""
+MAX_WAITING = 8
+"""Photographs that may wait while another is segmented; further ones are refused."""
+CONNECTIONS = 4 * MAX_WAITING
+"""At the same time; further ones are refused, since each may hold an upload in memory."""
 
 LOOPBACK = ("127.0.0.1", "localhost")
 
 HEADERS = {
-    # The browser itself holds the page to what it says: nothing from, nothing to elsewhere.
+    # Enforced by the browser: the page loads nothing from and sends nothing to other sites.
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
@@ -46,23 +46,23 @@ HEADERS = {
 }
 
 
-class Guarded:
-    """Middleware that puts HEADERS on every response."""
+class SecurityHeaders:
+    """Middleware that adds HEADERS to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def guarded(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        await self.app(scope, receive, guarded)
+        await self.app(scope, receive, send_with_headers)
 
 
 class Demo:
-    """A segmenter, examples to try it on, and limits on what strangers may send."""
+    """A segmenter, examples to try it on, and limits on what may be uploaded."""
 
     def __init__(
         self,
@@ -73,11 +73,11 @@ class Demo:
         max_bytes: int,
         max_pixels: int,
     ) -> None:
-        """name: what the page calls the segmenter. Raises DecodeError for a broken example."""
+        """name: the segmenter's, shown on the page. Raises DecodeError for a damaged example."""
         self.segmenter, self.examples = segmenter, list(examples)
         self.max_bytes, self.max_pixels = max_bytes, max_pixels
-        self._turn = asyncio.Semaphore(1)
-        self._present = 0
+        self._one_at_a_time = asyncio.Semaphore(1)
+        self._pending = 0
         self._page = fill(
             PAGE / "index.html.j2",
             name=name,
@@ -99,47 +99,47 @@ class Demo:
         return HTMLResponse(self._page)
 
     async def segment_upload(self, request: Request) -> Response:
-        """A picture as the body of the request."""
-        # Another site's page cannot send this kind without asking first, and gets no answer.
+        """The body of the request is an image file."""
+        # Another site's page may send this type only after a preflight request, which fails.
         if request.headers.get("content-type") != "application/octet-stream":
-            raise HTTPException(415, "send the picture itself, as application/octet-stream")
+            raise HTTPException(415, "send the image file itself, as application/octet-stream")
         content = bytearray()
         async for chunk in request.stream():
             content += chunk
             if len(content) > self.max_bytes:
                 raise HTTPException(
-                    413, f"more than {self.max_bytes / 1e6:g} MB; send a smaller picture"
+                    413, f"more than {self.max_bytes / 1e6:g} MB; send a smaller file"
                 )
-        return await self._answered(bytes(content))
+        return await self._respond(bytes(content))
 
     async def segment_example(self, request: Request) -> Response:
         number = request.path_params["number"]
         if number >= len(self.examples):
             raise HTTPException(404, f"there are {len(self.examples)} examples")
-        return await self._answered(self.examples[number])
+        return await self._respond(self.examples[number])
 
-    async def _answered(self, source: Path | bytes) -> Response:
-        if self._present > WAITING:
+    async def _respond(self, source: Path | bytes) -> Response:
+        if self._pending > MAX_WAITING:
             raise HTTPException(503, "busy with other photographs; try again in a minute")
-        self._present += 1
+        self._pending += 1
         try:
-            async with self._turn:
-                found = await run_in_threadpool(self._answer, source)
+            async with self._one_at_a_time:
+                content = await run_in_threadpool(self._segment, source)
         except DecodeError as error:
             raise HTTPException(422, str(error)) from error
         finally:
-            self._present -= 1
-        return JSONResponse(found)
+            self._pending -= 1
+        return JSONResponse(content)
 
-    def _answer(self, source: Path | bytes) -> dict[str, Any]:
-        return answer(self.segmenter, self._decoded(source))
+    def _segment(self, source: Path | bytes) -> dict[str, Any]:
+        return response(self.segmenter, self._decode(source))
 
-    def _decoded(self, source: Path | bytes) -> np.ndarray:
-        return decode_picture(source, self.max_pixels).image
+    def _decode(self, source: Path | bytes) -> np.ndarray:
+        return decode_image(source, self.max_pixels).image
 
     def _thumbnail(self, path: Path) -> str:
         try:
-            return jpeg(shrink(self._decoded(path), THUMBNAIL))
+            return jpeg(shrink(self._decode(path), THUMBNAIL))
         except DecodeError as error:
             raise DecodeError(f"{path}: {error}") from error
 
@@ -152,17 +152,20 @@ class Demo:
         return send
 
 
-async def tell(_: Request, error: Exception) -> Response:
+async def error_response(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": error.detail}, error.status_code)
 
 
 def make_app(demo: Demo, host: str) -> Starlette:
-    """host: the address that the page is served at."""
-    # A name that a stranger points at this machine (DNS rebinding) is not one of these.
+    """host: the address at which the page is served."""
+    # Against DNS rebinding: a foreign name that resolves to this machine is refused.
     hosts = LOOPBACK if host in LOOPBACK else ["*"]
     return Starlette(
         routes=demo.routes(),
-        middleware=[Middleware(Guarded), Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
-        exception_handlers={HTTPException: tell},
+        middleware=[
+            Middleware(SecurityHeaders),
+            Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
+        ],
+        exception_handlers={HTTPException: error_response},
     )

@@ -1,1 +1,1 @@
-"""Images and videos from files to files: `python -m deploy.predict`."""
+"""Segment image and video files: `python -m deploy.predict`."""

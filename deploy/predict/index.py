@@ -1,4 +1,4 @@
-"""index.jsonl of a folder of predictions: a line for each source, and what each is called."""
+"""index.jsonl of an output folder: one entry for each source, and the names of their files."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ from typing import Any
 from preprocessing_stage.dataset.atomic_write import atomic_write
 
 Entry = dict[str, Any]
-"""A line: `source` (absolute path), `name`, and what was found, or `error`."""
+"""One line: `source` (absolute path), `name`, and either the areas of the classes or `error`."""
 
 INDEX = "index.jsonl"
 MAX_STEM_BYTES = 200
-"""Bytes. A file system takes names of 255, and numbers and endings come after it."""
+"""File systems allow names of 255 bytes; a number and a suffix are appended."""
 
 
 class PredictionIndex:
-    """Names belong to the sources that the index gives them to, in later runs too.
-
-    Two sources with one stem therefore never share a file, and a run that goes on where another
-    was broken off calls them the same, whatever else it is given.
+    """A source keeps its name in later runs, so two sources with the same stem never share a file,
+    and a resumed run uses the same names whatever other sources it is given.
     """
 
     def __init__(self, out: Path) -> None:
-        """Reads the index in the folder `out`, if there is one. Raises ValueError if it is none."""
+        """Reads the index in the folder `out`, if any. Raises ValueError if it is not an index."""
         self.path = out / INDEX
         self._names: dict[str, str] = {}
         self._done: set[str] = set()
@@ -36,17 +34,17 @@ class PredictionIndex:
                 self._names[entry["source"]] = entry["name"]
             except (ValueError, TypeError, KeyError) as error:
                 raise ValueError(
-                    f"{self.path}: {line[:80]!r} is no line of an index; move the file away"
+                    f"{self.path}: {line[:80]!r} is not an index entry; move the file away"
                 ) from error
             if "error" not in entry:
                 self._done.add(entry["source"])
         self._taken = {name.casefold() for name in self._names.values()}
 
     def name(self, source: Path) -> str:
-        """What a source is called: its stem, and a number if another source is called so.
+        """Name of a source: its stem, with a number if another source has that name.
 
-        Letters of either case are one, as file systems of macOS and Windows have it. A long
-        stem is cut.
+        Compared without regard to case, as file systems of macOS and Windows do. Long stems are
+        shortened.
         """
         if (known := self._names.get(str(source))) is not None:
             return known
@@ -61,14 +59,14 @@ class PredictionIndex:
         return name
 
     def is_done(self, source: Path) -> bool:
-        """Whether a source had a line without an error when the index was read.
+        """Whether a source had an entry without an error when the index was read.
 
-        A killed run leaves files without one, of which nobody knows whose they are.
+        A killed run may leave files without an entry; they may belong to another source.
         """
         return str(source) in self._done
 
     def forget(self, sources: Collection[Path]) -> None:
-        """Take out the lines of sources that are about to get new ones; names stay theirs."""
+        """Remove the entries of sources that will get new ones; they keep their names."""
         renewed = set(map(str, sources))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.path) as file:
@@ -77,12 +75,12 @@ class PredictionIndex:
                     file.write(line)
 
     def add(self, entry: Entry) -> None:
-        """Append a line."""
+        """Append an entry."""
         with self.path.open("a") as file:
             file.write(json.dumps(entry) + "\n")
 
     def _lines(self) -> Iterator[str]:
-        """Complete lines: a run that was killed may have left half of one."""
+        """Complete lines: a killed run may have left half of one."""
         if self.path.exists():
             with self.path.open() as file:
                 yield from (line for line in file if line.endswith("\n"))

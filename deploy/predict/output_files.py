@@ -1,13 +1,14 @@
-"""What is written for each picture, and under which names.
+"""The output files of each source.
 
-DIR/<name>.png                  leaf ids, as large as the picture; an indexed PNG
-DIR/level_<k>/<name>.png        classes of a level, 1 to n in its order, 0 the background
-DIR/overlay/<name>.jpg          the picture with its classes coloured and outlined
+DIR/<name>.png                  leaf ids at the size of the image; a palette PNG
+DIR/level_<k>/<name>.png        classes of a level, numbered from 1 in its order, 0 = background
+DIR/overlay/<name>.jpg          the image with its classes coloured and outlined
 DIR/probabilities/<name>.npz    float16 `probabilities` (leaves, h, w), `ids` and `names`
-DIR/uncertainty/<name>.png      entropy of these, 0 certain to 255 knows nothing
+DIR/uncertainty/<name>.png      entropy of the probabilities, from 0 = certain to 255 = uniform
+DIR/<name>.mp4                  of a video, instead: its frames, coloured and outlined
 
-Indexed PNGs carry their classes as JSON, id -> name, in the text `classes`. Overlays and
-probabilities have at most decode.WORK_SIDE pixels a side.
+Palette PNGs carry their classes as JSON, id -> name, in the text chunk `classes`. Overlays and
+probabilities have at most image_reader.WORK_SIDE pixels a side.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from final_model_stage.image_reader import Picture
+from final_model_stage.image_reader import DecodedImage
 from final_model_stage.segmenter import Segmentation
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
@@ -30,7 +31,7 @@ from preprocessing_stage.drawing.palette import class_colours, palette
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is written beside the label maps."""
+    """What is written in addition to the label maps."""
 
     levels: tuple[int, ...] = ()
     overlay: bool = False
@@ -39,7 +40,7 @@ class Wanted:
 
     @property
     def details(self) -> bool:
-        """Whether labels alone do not do."""
+        """Whether more than the labels has to be computed."""
         return self.probabilities or self.uncertainty
 
 
@@ -56,7 +57,7 @@ class PredictionFiles:
         self.out, self.tree, self.wanted = out, tree, wanted
 
     def paths(self, name: str) -> dict[str, Path]:
-        """Kind of file -> where it lies, for all that is written of a picture."""
+        """Kind of file -> its path, for all files of an image."""
         wanted = self.wanted
         paths = {"labels": self.out / f"{name}.png"}
         paths |= {f"level_{k}": self.out / f"level_{k}" / f"{name}.png" for k in wanted.levels}
@@ -68,24 +69,27 @@ class PredictionFiles:
             paths["uncertainty"] = self.out / "uncertainty" / f"{name}.png"
         return paths
 
-    def write(
-        self, name: str, picture: Picture, labels: np.ndarray, details: Segmentation | None
-    ) -> dict[str, int]:
-        """Write all files of a picture. Returns how many of its pixels each class has.
+    def video_path(self, name: str) -> Path:
+        return self.out / f"{name}.mp4"
 
-        labels: (h, w) uint8 leaf ids of `picture.image`. details: None unless they are wanted.
+    def write(
+        self, name: str, image: DecodedImage, labels: np.ndarray, details: Segmentation | None
+    ) -> dict[str, int]:
+        """Write all files of an image. Returns the number of pixels of each class.
+
+        labels: (h, w) uint8 leaf ids of `image.image`. details: None unless `wanted.details`.
         """
         paths = self.paths(name)
         for path in paths.values():
             path.parent.mkdir(parents=True, exist_ok=True)
-        full = _resize(labels, picture.size, Image.Resampling.NEAREST)
+        full = _resize(labels, image.size, Image.Resampling.NEAREST)
         names = {leaf.id: leaf.name for leaf in self.tree.leaves if leaf.id is not None}
         _save_map(paths["labels"], full, palette(self.tree), names)
         for k in self.wanted.levels:
             table, colours, classes = _level(self.tree, k)
             _save_map(paths[f"level_{k}"], table[full], colours, classes)
         if self.wanted.overlay:
-            covered = overlay(picture.image, labels, palette(self.tree))
+            covered = overlay(image.image, labels, palette(self.tree))
             with atomic_write(paths["overlay"], "wb") as file:
                 Image.fromarray(covered).save(file, "JPEG", quality=90)
         if details is not None and self.wanted.probabilities:
@@ -96,21 +100,21 @@ class PredictionFiles:
                 )
         if details is not None and self.wanted.uncertainty:
             gray = (details.uncertainty * 255).round().clip(0, 255).astype(np.uint8)
-            gray = _resize(gray, picture.size, Image.Resampling.BILINEAR)
+            gray = _resize(gray, image.size, Image.Resampling.BILINEAR)
             with atomic_write(paths["uncertainty"], "wb") as file:
                 Image.fromarray(gray).save(file, "PNG")
         return areas(full, self.tree)
 
 
 def areas(labels: np.ndarray, tree: ClassTree) -> dict[str, int]:
-    """Pixels of each class, inner nodes too, the root left out. labels: (H, W) uint8 leaf ids."""
+    """Pixels of each class, inner nodes included except the root. labels: (H, W) uint8 leaf ids."""
     counts = np.bincount(labels.ravel(), minlength=256)
     nodes = [node for node in tree.root.walk() if node is not tree.root]
     return {node.name: int(counts[list(tree.ids(node.name))].sum()) for node in nodes}
 
 
 def _level(tree: ClassTree, k: int) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-    """Of a level: leaf id -> its ids (256,) uint8, their colours (256, 3) uint8, their names."""
+    """Of a level: class number of each leaf id (256,) uint8, palette (256, 3) uint8, names."""
     nodes = tree.level(k)
     table, colours = np.zeros(256, np.uint8), np.zeros((256, 3), np.uint8)
     for number, node in enumerate(nodes, 1):
@@ -133,7 +137,7 @@ def _resize(values: np.ndarray, size: tuple[int, int], how: Image.Resampling) ->
 
 
 def _save_map(path: Path, ids: np.ndarray, colours: np.ndarray, names: dict[int, str]) -> None:
-    """ids (H, W) uint8 as an indexed PNG with `colours` (256, 3) uint8."""
+    """ids (H, W) uint8 as a palette PNG with `colours` (256, 3) uint8."""
     image = Image.fromarray(ids)
     image.putpalette(colours.tobytes())
     text = PngInfo()

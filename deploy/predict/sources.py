@@ -1,5 +1,4 @@
-"""Which files a command line means: files, folders, patterns, a list on standard input; and which
-segmenter, if it names none."""
+"""The files that a command line names: files, folders, patterns, a list on standard input."""
 
 from __future__ import annotations
 
@@ -12,38 +11,26 @@ from pathlib import Path
 
 from deploy.predict.video_reader import DEMUXERS
 
-SEGMENTERS = (Path("pretrained/default"), Path("models/segmenter"))
-"""Where a segmenter is looked for, the shipped one first."""
-
 LIST = "-"
-"""The source that stands for paths on standard input, one a line."""
+"""The source that stands for paths on standard input, one per line."""
 
-PICTURE_SUFFIXES = frozenset(
+IMAGE_SUFFIXES = frozenset(
     {
         *(".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".jp2"),
         *(".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"),
     }
 )
-"""What is taken from a folder, beside videos; a file that is named is always tried."""
+"""Taken from folders, besides videos; a file that is named itself is always tried."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What a command line means."""
+    """The files to segment, and what folders contain besides."""
 
     files: list[Path]
     """Absolute paths, each once, in the order of the sources; folders are sorted."""
     left_out: Counter[str]
-    """Suffixes in folders that belong to no picture or video, and how many files have them."""
-
-
-def find_segmenter() -> Path:
-    """The shipped segmenter, or else the one that the pipeline trained."""
-    for path in SEGMENTERS:
-        if path.is_dir():
-            return path
-    places = " nor in ".join(map(str, SEGMENTERS))
-    raise FileNotFoundError(f"no segmenter in {places}: run ./pipeline.sh, or give --segmenter")
+    """Suffixes of other files in the folders, and the number of files that have them."""
 
 
 def is_video(path: Path) -> bool:
@@ -51,11 +38,11 @@ def is_video(path: Path) -> bool:
 
 
 def find_sources(sources: Sequence[str], out: Path, listed: Iterable[str]) -> Sources:
-    """All files that are meant.
+    """All files that `sources` name.
 
-    out: what lies in it is no source, or a second run would read what the first one wrote.
-    listed: lines of standard input, read for LIST only; a file in that list may be missing.
-    Raises ValueError that names every source that is nothing.
+    out: files in it are left out, or a second run would read what the first one wrote. listed:
+    lines of standard input, read for LIST only; a file in that list may be missing. Raises
+    ValueError that names every source that is neither a file nor a folder nor a matching pattern.
     """
     found: dict[Path, None] = {}
     left_out: Counter[str] = Counter()
@@ -71,7 +58,7 @@ def find_sources(sources: Sequence[str], out: Path, listed: Iterable[str]) -> So
             if _same(source, out):
                 problems.append(f"{source}: is --out; give another folder to write to")
             elif not files:
-                problems.append(f"{source}: no picture and no video in this folder")
+                problems.append(f"{source}: contains no image and no video")
         elif Path(source).exists():
             files = [Path(source)]
         else:
@@ -79,7 +66,7 @@ def find_sources(sources: Sequence[str], out: Path, listed: Iterable[str]) -> So
             names = map(Path, sorted(glob.glob(source, recursive=True)))  # noqa: PTH207
             files = [path for path in names if path.is_file() and not _within(path, out)]
             if not files:
-                problems.append(f"{source}: no such file, and no file fits it as a pattern")
+                problems.append(f"{source}: no such file, and no file matches it as a pattern")
         found |= dict.fromkeys(_absolute(path) for path in files)
     if problems:
         raise ValueError("\n".join(problems))
@@ -87,11 +74,11 @@ def find_sources(sources: Sequence[str], out: Path, listed: Iterable[str]) -> So
 
 
 def _is_taken(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES or is_video(path)
+    return path.suffix.lower() in IMAGE_SUFFIXES or is_video(path)
 
 
 def _walk(folder: Path, out: Path) -> Iterator[Path]:
-    """Files below a folder, sorted; neither hidden ones nor those in `out`."""
+    """Files below a folder, sorted, without hidden ones and those in `out`."""
     for where, folders, names in os.walk(folder):
         folders[:] = sorted(
             name
@@ -102,7 +89,7 @@ def _walk(folder: Path, out: Path) -> Iterator[Path]:
 
 
 def _absolute(path: Path) -> Path:
-    """One path for a file however its folder is written; a link keeps its own name."""
+    """The same path for a file however its folder is written; a link keeps its own name."""
     return Path(os.path.realpath(path.parent), path.name)
 
 

@@ -1,4 +1,4 @@
-"""Videos from strangers, frame by frame, with the bounds that pictures have."""
+"""Videos of any origin, frame by frame, with the same limits as images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEMUXERS = {
     ".avi": "avi",
     ".ts": "mpegts",
 }
-"""Suffix -> container. Left to guess, FFmpeg would follow playlists to files and addresses."""
+"""Suffix -> container. If FFmpeg guessed, it would follow playlists to other files and URLs."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,17 @@ class Frame:
     image: np.ndarray
     """(h, w, 3) uint8 RGB; sides up to WORK_SIDE."""
     seconds: float
-    """When it is shown."""
+    """Presentation time."""
 
 
 def decode_video(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
-    """The frames of the first video stream. Raises DecodeError, whatever is in the file."""
+    """The frames of the first video stream. Raises DecodeError if the file cannot be read."""
     av = require_av()
     check_regular(path)
     try:
         with av.open(str(path), format=DEMUXERS[path.suffix.lower()]) as container:
             if not container.streams.video:
-                raise DecodeError("no video in it")
+                raise DecodeError("contains no video")
             stream = container.streams.video[0]
             pixels = stream.width * stream.height
             if pixels > max_pixels:
@@ -53,20 +53,20 @@ def decode_video(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
             shown = float("-inf")
             for number, frame in enumerate(container.decode(stream)):
                 seconds = number / 25 if frame.time is None else frame.time
-                if seconds > shown:  # damaged time stamps may stand still or run back
+                if seconds > shown:  # damaged timestamps may stand still or run backwards
                     shown = seconds
                     yield Frame(_upright(frame), seconds)
             if shown == float("-inf"):
-                raise DecodeError("no frame in it")
+                raise DecodeError("contains no frame")
     except DecodeError:
         raise
-    except Exception as error:  # FFmpeg's errors, and Python's for what is in no container
+    except Exception as error:  # FFmpeg's errors, and Python's for files that are no container
         reason = getattr(error, "strerror", None) or error
-        raise DecodeError(f"damaged, or of a kind that is not read: {reason}") from error
+        raise DecodeError(f"damaged or unsupported: {reason}") from error
 
 
 def require_av() -> ModuleType:
-    """PyAV. Raises DecodeError that tells how to install it."""
+    """PyAV. Raises DecodeError that says how to install it."""
     try:
         import av
     except ImportError as error:
@@ -81,4 +81,7 @@ def _upright(frame) -> np.ndarray:  # type: ignore[no-untyped-def]
         "height": max(1, round(frame.height / factor)),
     }
     image = frame.reformat(**size, format="rgb24").to_ndarray()
-    return np.rot90(image, round(frame.rotation / 90) % 4).copy() if frame.rotation else image
+    result: np.ndarray = (
+        np.rot90(image, round(frame.rotation / 90) % 4).copy() if frame.rotation else image
+    )
+    return result

@@ -1,4 +1,4 @@
-"""The page: what it answers, what it refuses, and how it looks in a real browser."""
+"""The page: what it returns, what it refuses, and how it works in a real browser."""
 
 import http.client
 import json
@@ -17,12 +17,13 @@ from PIL import Image
 from segmenter_fixtures import TREES, make_segmenter
 
 from deploy.demo import __main__ as demo
+from deploy.demo import response as demo_response
 from deploy.demo import server as demo_server
 from deploy.demo.server import Demo, make_app
-from preprocessing_stage.dataset.dataset_folder import DatasetFolder
+from preprocessing_stage.dataset.shrink import shrunken_size
 
 TREE = TREES[1]  # five levels
-KIND = {"content-type": "application/octet-stream"}
+BINARY = {"content-type": "application/octet-stream"}
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 
 
@@ -57,8 +58,8 @@ def served(tmp_path_factory):
     thread.join()
 
 
-def ask(port, method, path, body=None, **headers):
-    """Status, headers and content, of a path as it stands, not normalised."""
+def send(port, method, path, body=None, **headers):
+    """Status, headers and content of a path, which is not normalised."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
     response = connection.getresponse()
@@ -66,7 +67,7 @@ def ask(port, method, path, body=None, **headers):
 
 
 def post(port, body, path="/segment"):
-    status, _, content = ask(port, "POST", path, body, **KIND)
+    status, _, content = send(port, "POST", path, body, **BINARY)
     return status, json.loads(content)
 
 
@@ -75,27 +76,27 @@ def unpacked(planes):
     return np.concatenate([np.asarray(p).transpose(2, 0, 1) for p in pictures])
 
 
-def test_an_upload_is_answered_with_what_the_segmenter_says(served):
+def test_an_upload_gets_the_result_of_the_segmenter(served):
     page, port = served
-    content, pixels = photograph()
-    status, answer = post(port, content)
+    upload, pixels = photograph()
+    status, content = post(port, upload)
     assert status == 200
     result = page.segmenter.segment(pixels)
-    labels, uncertainty, *rest = unpacked(answer["planes"])
+    labels, uncertainty, *rest = unpacked(content["planes"])
     np.testing.assert_array_equal(labels, TREE.leaf_of_id(TREE.root.name)[result.labels])
     np.testing.assert_allclose(uncertainty / 255, result.uncertainty, atol=0.003)
     for k, share in enumerate(result.leaf_probabilities):
         np.testing.assert_allclose(rest[k] / 255, share, atol=0.003)
-    assert answer["leaves"] == [leaf.name for leaf in TREE.leaves]
-    for k, classes in enumerate(answer["levels"]):
+    assert content["leaves"] == [leaf.name for leaf in TREE.leaves]
+    for k, classes in enumerate(content["levels"]):
         names = [node.name for node in TREE.level(k)]
         assert [one["name"] for one in classes] == [*names, "nothing"]
         leaves = [leaf for one in classes for leaf in one["leaves"]]
         assert sorted(leaves) == list(range(len(TREE.leaves)))
-    assert [step["expert"] for step in answer["steps"]] == list(TREE.experts)
+    assert [one["expert"] for one in content["experts"]] == list(TREE.experts)
 
 
-def test_examples_are_answered_by_their_number_only(served):
+def test_examples_are_found_by_number_only(served):
     _, port = served
     assert post(port, None, "/examples/1") == post(port, photograph()[0])
     assert post(port, None, "/examples/2")[0] == 404
@@ -118,54 +119,54 @@ def test_examples_are_answered_by_their_number_only(served):
         "/examples/..%2f..%2fetc%2fpasswd",
     ],
 )
-def test_no_file_of_the_server_can_be_asked_for(served, path):
+def test_no_file_of_the_server_can_be_requested(served, path):
     for method in ("GET", "POST"):
-        status, _, content = ask(served[1], method, path, **KIND)
+        status, _, content = send(served[1], method, path, **BINARY)
         assert status in (404, 405) or (method, path) == ("POST", "/examples/0")
         assert b"root:" not in content and b"import" not in content
 
 
 def test_uploads_are_limited_in_bytes_and_in_pixels(served):
     _, port = served
-    status, answer = post(port, photograph(201, 200)[0])
-    assert status == 422 and "40,000 pixels" in answer["error"]
-    status, answer = post(port, bytes(1_000_001))
-    assert status == 413 and "1 MB" in answer["error"]
+    status, content = post(port, photograph(201, 200)[0])
+    assert status == 422 and "40,000 pixels" in content["error"]
+    status, content = post(port, bytes(1_000_001))
+    assert status == 413 and "1 MB" in content["error"]
     assert post(port, bytes(1_000_000))[0] == 422
 
 
-def test_what_is_no_picture_is_told(served):
-    status, answer = post(served[1], b"%!PS-Adobe-3.0 EPSF-3.0")
-    assert status == 422 and "no picture" in answer["error"]
+def test_a_file_that_is_no_image_is_refused(served):
+    status, content = post(served[1], b"%!PS-Adobe-3.0 EPSF-3.0")
+    assert status == 422 and "not an image" in content["error"]
     assert post(served[1], b"")[0] == 422
 
 
 def test_other_sites_cannot_use_it(served):
     _, port = served
     content, _ = photograph()
-    assert ask(port, "POST", "/segment", content, content_type="text/plain")[0] == 415
-    assert ask(port, "POST", "/segment", content, **KIND, Host="evil.example")[0] == 400
-    _, headers, _ = ask(port, "OPTIONS", "/segment", Origin="https://evil.example")
+    assert send(port, "POST", "/segment", content, content_type="text/plain")[0] == 415
+    assert send(port, "POST", "/segment", content, **BINARY, Host="evil.example")[0] == 400
+    _, headers, _ = send(port, "OPTIONS", "/segment", Origin="https://evil.example")
     assert "access-control-allow-origin" not in headers
 
 
-def test_every_answer_tells_the_browser_to_stay_here(served):
+def test_every_response_forbids_other_sites(served):
     for path in ("/", "/page.js", "/page.css", "/nowhere"):
-        _, headers, _ = ask(served[1], "GET", path)
+        _, headers, _ = send(served[1], "GET", path)
         assert headers["content-security-policy"].startswith("default-src 'none'")
         assert headers["x-content-type-options"] == "nosniff"
 
 
-def test_words_are_escaped(served):
-    _, _, content = ask(served[1], "GET", "/")
+def test_names_are_escaped(served):
+    _, _, content = send(served[1], "GET", "/")
     assert b"tiny &amp; &lt;b&gt;bold" in content
 
 
-def test_too_many_at_once_are_turned_away(served, monkeypatch):
+def test_too_many_at_once_are_refused(served, monkeypatch):
     page, port = served
-    monkeypatch.setattr(page, "_present", demo_server.WAITING + 1)
-    status, answer = post(port, photograph()[0])
-    assert status == 503 and "busy" in answer["error"]
+    monkeypatch.setattr(page, "_pending", demo_server.MAX_WAITING + 1)
+    status, content = post(port, photograph()[0])
+    assert status == 503 and "busy" in content["error"]
 
 
 def test_options():
@@ -175,19 +176,35 @@ def test_options():
         demo._parser().parse_args(["--max-megabytes", "0"])
 
 
-def test_examples_come_from_all_over_the_validation_split(make_dataset, tmp_path):
-    folder = make_dataset(tmp_path / "data", val=20)
-    names = [path.stem for path in demo.find_examples(folder)]
-    assert names == [f"val_{i:03d}" for i in range(0, 16, 2)]
-    assert demo.find_examples(DatasetFolder(tmp_path / "nowhere")) == []
+@pytest.mark.parametrize("tta", [False, True])
+def test_the_page_shows_the_labels_of_the_whole_image(tta):
+    """A photograph larger than the page is not scaled down before it is segmented."""
+    segmenter = make_segmenter(TREE, longest_side=64, tta_views=tta)
+    pixels = photograph(825, 1100)[1]
+    content = demo_response.response(segmenter, pixels)
+    size = shrunken_size(pixels.shape[:2], demo_response.SHOWN_SIDE)
+    assert (content["height"], content["width"]) == size == (600, 800)
+    expected = segmenter.segment(pixels)
+    rows, columns = (
+        (2 * np.arange(shown) + 1) * whole // (2 * shown)
+        for shown, whole in zip(size, pixels.shape, strict=False)
+    )
+    places = np.ix_(rows, columns)
+    labels, _, *rest = unpacked(content["planes"])
+    np.testing.assert_array_equal(labels, TREE.leaf_of_id(TREE.root.name)[expected.labels[places]])
+    for k, values in enumerate(expected.leaf_probabilities):
+        np.testing.assert_allclose(rest[k] / 255, values[places], atol=0.05)
+    for one in content["experts"]:
+        inside = np.isin(expected.labels, TREE.ids(one["expert"]))
+        assert one["share"] == pytest.approx(inside.mean(), abs=0.02)
 
 
-def test_what_is_not_installed_is_told(tmp_path):
+def test_a_missing_package_is_named(tmp_path):
     (tmp_path / "uvicorn.py").write_text("raise ImportError('no uvicorn')")
     done = subprocess.run(
-        [sys.executable, "-m", "deploy.demo.__main__"],
+        [sys.executable, "-m", "deploy.demo"],
         env={"PYTHONPATH": f"{tmp_path}:."},
-        cwd=demo.__file__.rsplit("/", 2)[0],
+        cwd=demo.__file__.rsplit("/", 3)[0],
         capture_output=True,
         text=True,
     )
@@ -212,7 +229,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(params=[(1200, 800), (380, 800)], ids=["wide", "narrow"])
 def opened(served, browser, request):
-    """The page in a window; in the end nothing may have come from elsewhere or gone wrong."""
+    """The page in a window; at the end nothing may have come from elsewhere or failed."""
     width, height = request.param
     page = browser.new_page(viewport={"width": width, "height": height})
     wrong = []
@@ -233,13 +250,13 @@ def upload(page, content=None, name="photo.png"):
     page.wait_for_selector("body:not(.busy) #result:not([hidden])")
 
 
-def test_a_photograph_is_uploaded_and_explained(opened, served):
+def test_a_photograph_is_uploaded_and_its_chain_shown(opened, served):
     upload(opened)
     result = served[0].segmenter.segment(photograph(60, 88)[1])
     assert opened.locator("#layers label").all_inner_texts() == [
         *("photograph", "level 0", "level 1", "level 2", "level 3", "level 4", "uncertainty")
     ]
-    assert opened.locator("#steps > li").count() == len(TREE.experts)
+    assert opened.locator("#experts > li").count() == len(TREE.experts)
     names = [leaf.name for leaf in TREE.leaves]
     for y, x in np.random.default_rng(1).integers(0, (60, 88), (12, 2)):
         opened.locator("#photograph").scroll_into_view_if_needed()
@@ -283,11 +300,11 @@ def test_an_example_is_one_click_and_keys_move_the_point(opened):
     assert opened.locator("#readout").inner_html() != before
 
 
-def test_a_refusal_stands_on_the_page(served, browser):
+def test_a_refusal_is_shown_on_the_page(served, browser):
     page = browser.new_page()
     page.goto(f"http://127.0.0.1:{served[1]}/")
     page.set_input_files("#file", {"name": "x.png", "mimeType": "image/png", "buffer": b"nothing"})
     page.wait_for_selector("#message.error")
-    assert "no picture" in page.locator("#message").inner_text()
+    assert "not an image" in page.locator("#message").inner_text()
     assert not page.locator("#result").is_visible()
     page.close()

@@ -1,4 +1,4 @@
-"""Exported files give what the segmenter gives, on their own and as the docs show."""
+"""Exported files give the segmenter's labels, on their own and as the docs show."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from drawn_files import photograph
 from export_images import images
 from input_kinds import ROOT, tiny_segmenter
@@ -19,6 +20,10 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from deploy.export import __main__ as export
+from deploy.export import formats
+from deploy.export.drawn_scenes import drawn_scenes
+from deploy.export.formats import FORMATS, Format, open_onnx
+from deploy.export.verify import MIN_AGREEMENT, Agreement, find_photographs, verify
 from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.drawing.palette import palette
@@ -34,28 +39,24 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "images").mkdir()
     for number, image in enumerate(images()[:3]):
         Image.fromarray(image).save(folder / f"images/{number}.png")
-    for kind in export.FILES:
+    for kind in FORMATS:
         words = [str(folder / "segmenter"), "--out", str(folder / "exported"), "--format", kind]
         export.main([*words, "--images", str(folder / "images"), "--latency"])
     photograph((48, 70), 9).save(folder / "photo.jpg", quality=95)
     return folder
 
 
-@pytest.mark.parametrize(
-    "open_run, kind", [(export.open_onnx, "onnx"), (export.open_torch, "torch")]
-)
-def test_file_gives_the_segmenters_labels(
-    exported: Path, open_run: Callable[[Path], export.Run], kind: str
-) -> None:
-    run = open_run(exported / "exported" / export.FILES[kind])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_file_gives_the_segmenters_labels(exported: Path, kind: str) -> None:
+    run = FORMATS[kind].open(exported / "exported" / FORMATS[kind].file)
     segmenter = Segmenter.load(exported / "segmenter", "32-true")
-    # a graph of torch.export takes no picture that is one pixel high after it is scaled down
+    # a graph of torch.export takes no image that is one pixel high after it is scaled down
     given = [image for image in images() if kind == "onnx" or min(image.shape[:2]) > 5]
     same = [(run(image) == segmenter(image)).ravel() for image in given]
-    assert np.concatenate(same).mean() >= export.MIN_AGREEMENT
+    assert np.concatenate(same).mean() >= MIN_AGREEMENT
 
 
-def test_onnx_gives_probabilities_and_tells_its_classes(exported: Path) -> None:
+def test_onnx_gives_probabilities_and_holds_its_classes(exported: Path) -> None:
     session = onnxruntime.InferenceSession(exported / "exported/segmenter.onnx")
     [given], outputs = session.get_inputs(), session.get_outputs()
     assert (given.name, given.type) == ("image", "tensor(uint8)")
@@ -64,9 +65,9 @@ def test_onnx_gives_probabilities_and_tells_its_classes(exported: Path) -> None:
     [probabilities] = session.run(["probabilities"], {"image": image})
     expected = tiny_segmenter(tree=SMALL, tta=True).segment(image).leaf_probabilities
     np.testing.assert_allclose(probabilities, expected, atol=1e-4, rtol=0)
-    about = session.get_modelmeta().custom_metadata_map
-    assert json.loads(about["classes"]) == {str(leaf.id): leaf.name for leaf in SMALL.leaves}
-    for leaf, colour in json.loads(about["colours"]).items():
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["classes"]) == {str(leaf.id): leaf.name for leaf in SMALL.leaves}
+    for leaf, colour in json.loads(metadata["colours"]).items():
         assert palette(SMALL)[int(leaf)].tolist() == colour
 
 
@@ -88,13 +89,14 @@ def test_examples_of_the_docs_run_alone(exported: Path, heading: str) -> None:
             assert (np.asarray(picture) == palette(SMALL)[labels]).all(2).mean() > 0.999
 
 
-def test_an_export_that_says_something_else_is_not_kept(
+def test_an_export_with_other_labels_is_not_kept(
     exported: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(export, "open_torch", lambda path: lambda image: image[..., 0])
+    wrong = Format("segmenter.pt2", formats.write_torch, lambda path: lambda image: image[..., 0])
+    monkeypatch.setitem(FORMATS, "torch", wrong)
     words = [str(exported / "segmenter"), "--out", str(tmp_path), "--format", "torch"]
     with pytest.raises(SystemExit, match="2"):
         export.main([*words, "--images", str(exported / "images")])
@@ -109,16 +111,56 @@ def test_validation_images_are_the_default(
     folder = make_dataset(tmp_path / "data", val=3)
     params_file(tmp_path, **{"data.folder": "data"})
     assert YAML(typ="safe").load(Path("params.yaml"))["data"]["folder"] == "data"
-    found = export.find_images([], tmp_path / "out")
-    assert {path.stem for path in found} == set(folder.ids("val"))
-    (tmp_path / "data/val_id.txt").unlink()
-    with pytest.raises(ValueError, match="--images"):
-        export.find_images([], tmp_path / "out")
+    found = find_photographs([], tmp_path / "out")
+    assert {Path(image.name).stem for image in found} == set(folder.ids("val"))
+    assert found[0].load().shape[2] == 3
+
+
+def test_without_photographs_it_is_verified_on_drawn_scenes(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """As in a fresh clone, which has no data, and after `pip install .`: without params.yaml."""
+    monkeypatch.chdir(tmp_path)
+    verified: list[np.ndarray] = []
+    segmenter = Segmenter.load(exported / "segmenter", "32-true")
+
+    def run(image: np.ndarray) -> np.ndarray:
+        verified.append(image)
+        return segmenter(image)
+
+    fake = Format("segmenter.fake", lambda program, tree, file: None, lambda path: run)
+    monkeypatch.setitem(FORMATS, "torch", fake)
+    export.main([str(exported / "segmenter"), "--out", "out", "--format", "torch"])
+    assert Path("out/segmenter.fake").exists()
+    for image, scene in zip(verified, drawn_scenes(), strict=True):
+        np.testing.assert_array_equal(image, scene)
+    printed = capsys.readouterr().out
+    assert f"of {len(verified)} drawn scenes" in printed
+    assert "no photographs" in printed and "--images" in printed
+
+
+def test_classes_that_no_pixel_has_are_named(exported: Path) -> None:
+    segmenter = Segmenter.load(exported / "segmenter", "32-true")
+    with torch.no_grad():
+        segmenter.experts["person"].head.bias[0] += 99
+    images = find_photographs([str(exported / "images")], exported / "out")
+    assert verify(segmenter, segmenter, images) == Agreement(1.0, ["upper", "lower"])
+
+
+def test_images_that_are_given_must_be_some(exported: Path, tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").touch()
+    with pytest.raises(ValueError, match=r"clip\.mp4: contains no image"):
+        find_photographs([str(tmp_path / "clip.mp4")], tmp_path / "out")
+
+
+def test_drawn_scenes_are_the_same_each_time() -> None:
+    for one, other in zip(drawn_scenes(), drawn_scenes(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_without_the_packages_it_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ImportError, match=r"pip install -r requirements-export\.txt"):
-        export.open_onnx(tmp_path / "a.onnx")
+    with pytest.raises(ImportError, match=r"pip install '\.\[export\]'"):
+        open_onnx(tmp_path / "a.onnx")

@@ -2,14 +2,15 @@
 
 import json
 import re
-import sys
 
 import numpy as np
 import pytest
+import yaml
 from result_fixtures import write_results
 from segmenter_fixtures import TREES, make_segmenter
 
 from deploy.model_card import __main__ as model_card
+from deploy.model_card.card import initial_weights, tree_lines
 from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.class_tree import ClassTree
 from train_stage.params import train_problems
@@ -32,18 +33,15 @@ def workspace(request, tmp_path, params_file, monkeypatch):
     return tmp_path
 
 
-def write_card(monkeypatch, *words):
-    monkeypatch.setattr(sys, "argv", ["model_card", *words])
-    model_card.main()
-
-
-def test_card_tells_what_the_segmenter_is_and_reaches(workspace, monkeypatch, capsys):
-    write_card(monkeypatch, "mine", "results/final/metrics.json")
+def test_the_card_has_the_tree_the_results_and_the_experts(workspace, capsys):
+    model_card.main(["mine", "results/final/metrics.json"])
     assert capsys.readouterr().out.strip() == "mine/README.md"
     card = (workspace / "mine/README.md").read_text()
     segmenter = Segmenter.load("mine")
     figures = json.loads((workspace / "results/final/metrics.json").read_text())
-    assert card.startswith("# mine\n")
+    _, front_matter, text = card.split("---\n", 2)
+    assert yaml.safe_load(front_matter)["pipeline_tag"] == "image-segmentation"
+    assert text.startswith("\n# mine\n")
     assert "Photographs of <cats> & dogs. " in card
     assert "* Data: All mine." in card
     for k in range(segmenter.tree.depth):
@@ -65,7 +63,7 @@ def test_card_tells_what_the_segmenter_is_and_reaches(workspace, monkeypatch, ca
         count = sum(p.numel() for p in expert.parameters())
         assert re.search(rf"^\| {name} \|.* {count:,} \|", experts, re.MULTILINE)
         total += count
-    assert f"{total:,} parameters in all" in card
+    assert f"{total:,} parameters in total" in card
     lines = card.splitlines()  # tables have a blank line before them, or Markdown shows none
     assert all(
         lines[i - 1].startswith("|") or not lines[i - 1]
@@ -74,57 +72,57 @@ def test_card_tells_what_the_segmenter_is_and_reaches(workspace, monkeypatch, ca
     )
 
 
-def test_a_segmenter_with_a_card_loads_and_says_the_same(workspace, monkeypatch):
+def test_a_segmenter_with_a_card_loads_and_predicts_the_same(workspace):
     before = Segmenter.load("mine", "32-true")(IMAGE)
-    write_card(monkeypatch, "mine", "results/final/metrics.json")
+    model_card.main(["mine", "results/final/metrics.json"])
     np.testing.assert_array_equal(Segmenter.load("mine", "32-true")(IMAGE), before)
     assert not list((workspace / "mine").glob("*.part"))
 
 
-def test_all_that_does_not_fit_is_told_at_once(workspace, monkeypatch, params_file):
+def test_every_mismatch_is_reported_at_once(workspace, params_file):
     other = {"image": {"background": 0, "cat": 1}}
     (workspace / "other").mkdir()
     params = params_file(workspace / "other", tree=other)
     (workspace / "other.json").write_text('{"iou": {"cat": 0.5}}')
     with pytest.raises(SystemExit) as refused:
-        write_card(monkeypatch, "mine", "other.json", "--params", str(params))
+        model_card.main(["mine", "other.json", "--params", str(params)])
     message = str(refused.value)
-    assert "another tree than the params" in message and "--params" in message
-    assert "figures are of the classes cat" in message and "evaluate_segmenter" in message
+    assert "class tree differs from that of the params" in message and "--params" in message
+    assert "metrics are of the classes cat" in message and "evaluate_segmenter" in message
     assert not (workspace / "mine/README.md").exists()
 
 
-def test_the_folder_that_dvc_made_is_refused(workspace, monkeypatch):
+def test_an_output_folder_of_dvc_is_refused(workspace):
     (workspace / "models").mkdir()
     (workspace / "mine").rename(workspace / "models/segmenter")
     (workspace / "dvc.yaml").touch()
-    with pytest.raises(SystemExit, match=r"models/segmenter: belongs to DVC.*copy"):
-        write_card(monkeypatch, "models/segmenter", "results/final/metrics.json")
+    with pytest.raises(SystemExit, match=r"models/segmenter: is an output of DVC.*copy"):
+        model_card.main(["models/segmenter", "results/final/metrics.json"])
 
 
 @pytest.mark.parametrize(
     "missing", ["mine/segmenter.json", "results/final/metrics.json", "params.yaml"]
 )
-def test_a_missing_file_is_named(workspace, monkeypatch, missing):
+def test_a_missing_file_is_named(workspace, missing):
     (workspace / missing).unlink()
     with pytest.raises(SystemExit, match=missing):
-        write_card(monkeypatch, "mine", "results/final/metrics.json")
+        model_card.main(["mine", "results/final/metrics.json"])
 
 
-def test_starts_are_told_apart(tiny_params):
-    def said(**changes):
+def test_initial_weights_are_named(tiny_params):
+    def named(**changes):
         trained, found = train_problems(tiny_params(**changes))
         assert trained, found
-        return model_card.start(trained, trained.experts["body"])
+        return initial_weights(trained, trained.experts["body"])
 
-    assert said() == "random weights"
-    assert said(**{"experts.body": {"init_from": "shared"}}).startswith("the shared network")
-    assert "experts" in said(**{"train.init_from": "../somewhere/experts"})
+    assert named() == "random weights"
+    assert named(**{"experts.body": {"init_from": "shared"}}).startswith("the shared network")
+    assert "experts" in named(**{"train.init_from": "../somewhere/experts"})
 
 
-def test_the_tree_is_drawn_as_text():
+def test_the_tree_as_text():
     tree = ClassTree({"all": {"none": 0, "some": {"a": 1, "b": 7}}})
-    assert model_card.drawn(tree.root) == [
+    assert tree_lines(tree.root) == [
         "all",
         "├─ none (0)",
         "└─ some",

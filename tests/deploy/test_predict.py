@@ -26,7 +26,7 @@ from preprocessing_stage.drawing.palette import class_colours, palette
 # --- what is written -------------------------------------------------------------------------
 
 
-def test_label_map_is_what_the_segmenter_says_with_colours_and_names(place: Path) -> None:
+def test_the_label_map_is_the_segmenter_s_with_colours_and_names(place: Path) -> None:
     image = np.asarray(Image.open(write("a.png")))
     assert run("a.png") == 0
     labels = tiny_segmenter()(image)
@@ -55,7 +55,7 @@ def test_index_counts_the_pixels_of_every_class(place: Path) -> None:
     assert areas["background"] + areas["body"] == 40 * 60
 
 
-def test_all_that_can_be_asked_for(place: Path) -> None:
+def test_all_optional_files(place: Path) -> None:
     image = np.asarray(Image.open(write("a.png")))
     options = ["--overlay", "--level", "0", "--level", "1", "--probabilities", "--uncertainty"]
     assert run("a.png", *options) == 0
@@ -87,13 +87,13 @@ def test_all_that_can_be_asked_for(place: Path) -> None:
             assert (colours[inside] == class_colours(TREE)[name]).all()
 
 
-def test_fast_is_one_look_of_each_expert(place: Path) -> None:
-    twice, once = tiny_segmenter(tta=True), tiny_segmenter()
-    twice.save("models/segmenter")
+def test_fast_is_one_view_by_each_expert(place: Path) -> None:
+    with_tta, fast = tiny_segmenter(tta=True), tiny_segmenter()
+    with_tta.save("models/segmenter")
     image = np.asarray(Image.open(write("a.png")))
-    assert not np.array_equal(twice(image), once(image))
+    assert not np.array_equal(with_tta(image), fast(image))
     assert run("a.png", "--fast") == 0
-    np.testing.assert_array_equal(read_labels("out/a.png"), once(image))
+    np.testing.assert_array_equal(read_labels("out/a.png"), fast(image))
 
 
 def test_label_map_has_the_size_of_a_large_picture(place: Path) -> None:
@@ -145,7 +145,9 @@ def test_folders_patterns_files_and_a_list(place: Path, monkeypatch: pytest.Monk
     assert sorted(index()) == ["a", "b", "e", "f g", "p1", "p2", "q1"]
 
 
-def test_what_a_folder_has_besides_is_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_files_in_a_folder_are_reported(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write("in/a.png")
     for name in ("x.heic", "y.heic", "notes.txt"):
         Path("in", name).write_text("")
@@ -153,7 +155,7 @@ def test_what_a_folder_has_besides_is_told(place: Path, capsys: pytest.CaptureFi
     assert "2 .heic, 1 .txt" in capsys.readouterr().out
 
 
-def test_sources_that_are_nothing_are_named_together(
+def test_all_sources_that_match_nothing_are_named(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write("a.png")
@@ -180,10 +182,28 @@ def test_results_inside_a_source_are_no_sources(place: Path) -> None:
     assert outputs() == {"a.png", "index.jsonl"}
 
 
-def test_no_segmenter_says_where_it_was_looked_for(
+# --- which segmenter -------------------------------------------------------------------------
+
+
+def test_the_segmenter_that_is_taken_is_named(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("a.png")
+    assert run("a.png") == 0
+    assert "segmenter: models/segmenter\n" in capsys.readouterr().err
+    Path("models/segmenter").rename("elsewhere")
+    assert run("a.png", "--segmenter", "elsewhere") == 0
+    assert "segmenter: elsewhere\n" in capsys.readouterr().err
+
+
+def test_without_a_segmenter_it_says_how_to_name_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """As after `pip install .`, in a folder that is not the project's."""
     monkeypatch.chdir(tmp_path)
     write("a.png")
     assert run("a.png") == 2
-    assert "pretrained/default" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"{tmp_path} has neither models/segmenter nor pretrained/default" in error
+    assert "--segmenter FOLDER" in error
+    assert not Path("out").exists()

@@ -1,4 +1,4 @@
-"""The command line: runs that go on, all kinds of input, threads and memory, and Ray."""
+"""The command line: resumed runs, all kinds of input, threads and memory, and Ray."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ from input_kinds import (
 from PIL import Image
 from predict_runs import index, outputs, run, write
 
-from deploy.predict import images as predict_pictures
-from deploy.predict.images import BATCH, Job
+from deploy.predict import images as predict_images
+from deploy.predict.images import BATCH
+from deploy.predict.jobs import Job
 from deploy.predict.output_files import PredictionFiles, Wanted
-from final_model_stage.image_reader import Picture
+from final_model_stage.image_reader import DecodedImage
 from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import read_labels
 
-# --- names, and runs that go on --------------------------------------------------------------
+# --- names, and resumed runs -----------------------------------------------------------------
 
 
 def test_sources_of_one_stem_keep_apart_in_this_run_and_the_next(place: Path) -> None:
@@ -56,7 +57,7 @@ def test_sources_of_one_stem_keep_apart_in_this_run_and_the_next(place: Path) ->
         np.testing.assert_array_equal(read_labels(f"out/{name}.png"), tiny_segmenter()(image))
 
 
-def test_what_is_there_is_skipped_and_what_failed_is_tried_again(place: Path) -> None:
+def test_what_is_done_is_skipped_and_what_failed_is_tried_again(place: Path) -> None:
     write("in/a.png")
     write("in/c.png")
     Path("in/b.png").write_bytes(PNG[:99])
@@ -74,7 +75,7 @@ def test_what_is_there_is_skipped_and_what_failed_is_tried_again(place: Path) ->
     assert len(list(Path("out/overlay").iterdir())) == 4
 
 
-def test_a_killed_run_goes_on(place: Path) -> None:
+def test_a_killed_run_is_resumed(place: Path) -> None:
     """Half a line in the index and the rest of a file that was being written."""
     for name in ("a.png", "b.png"):
         write(f"in/{name}")
@@ -152,7 +153,7 @@ class Chain:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def label(self, images: list[np.ndarray]) -> list[tuple[np.ndarray, dict]]:
+    def predict(self, images: list[np.ndarray]) -> list[tuple[np.ndarray, dict]]:
         self.batches.append(len(images))
         return [(np.zeros(image.shape[:2], np.uint8), {}) for image in images]
 
@@ -161,27 +162,27 @@ def jobs(count: int) -> list[Job]:
     return [Job(Path(f"/in/{i}.png"), str(i)) for i in range(count)]
 
 
-def test_memory_does_not_grow_with_the_number_of_pictures(
+def test_memory_does_not_grow_with_the_number_of_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alive: weakref.WeakSet[Picture] = weakref.WeakSet()
+    alive: weakref.WeakSet[DecodedImage] = weakref.WeakSet()
     most, lock = 0, threading.Lock()
 
-    class Tracked(Picture):
+    class Tracked(DecodedImage):
         __hash__ = object.__hash__
 
-    def decode(*_: object) -> Picture:
+    def decode(*_: object) -> DecodedImage:
         nonlocal most
-        picture = Tracked(np.zeros((4, 4, 3), np.uint8), (4, 4))
+        image = Tracked(np.zeros((4, 4, 3), np.uint8), (4, 4))
         with lock:
-            alive.add(picture)
+            alive.add(image)
             most = max(most, len(alive))
-        return picture
+        return image
 
-    monkeypatch.setattr(predict_pictures, "decode_picture", decode)
+    monkeypatch.setattr(predict_images, "decode_image", decode)
     chain = Chain()
     files = PredictionFiles(tmp_path, TREE, Wanted())
-    entries = list(predict_pictures.predict_pictures(jobs(300), chain, files, 10**6))
+    entries = list(predict_images.predict_images(jobs(300), chain, files))
     assert [entry["name"] for entry in entries] == [str(i) for i in range(300)]
     assert chain.batches == [BATCH] * (300 // BATCH) + [300 % BATCH]
     assert most <= 3 * BATCH
@@ -190,29 +191,38 @@ def test_memory_does_not_grow_with_the_number_of_pictures(
 def test_reading_goes_on_while_the_network_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The network's first batch waits for a picture of the second to be read."""
+    """The network's first batch waits until an image of the second is read."""
     second = threading.Event()
 
-    def decode(path: Path, _: int) -> Picture:
+    def decode(path: Path, _: int) -> DecodedImage:
         if int(path.stem) == BATCH + 1:
             second.set()
-        return Picture(np.zeros((4, 4, 3), np.uint8), (4, 4))
+        return DecodedImage(np.zeros((4, 4, 3), np.uint8), (4, 4))
 
     class Waiting(Chain):
-        def label(self, images: list[np.ndarray]) -> list[tuple[np.ndarray, dict]]:
+        def predict(self, images: list[np.ndarray]) -> list[tuple[np.ndarray, dict]]:
             assert second.wait(30)
-            return super().label(images)
+            return super().predict(images)
 
-    monkeypatch.setattr(predict_pictures, "decode_picture", decode)
+    monkeypatch.setattr(predict_images, "decode_image", decode)
     files = PredictionFiles(tmp_path, TREE, Wanted())
-    assert len(list(predict_pictures.predict_pictures(jobs(40), Waiting(), files, 10**6))) == 40
+    assert len(list(predict_images.predict_images(jobs(40), Waiting(), files))) == 40
+
+
+def test_every_job_has_its_own_limit(place: Path) -> None:
+    path = write("a.png")
+    small, large = (predict_images.read(Job(path, "a", limit)).image for limit in (2399, 2400))
+    assert "more than 2,399 pixels" in str(small)
+    assert isinstance(large, DecodedImage)
+    assert run("a.png", "--max-pixels", "2399") == 1
+    assert "more than 2,399 pixels" in index()["a"]["error"]
 
 
 def test_any_tree_will_do(tmp_path: Path) -> None:
     tree = ClassTree({"scene": {"none": 0, "thing": {"tail": 200, "rest": {"a": 17, "b": 3}}}})
     files = PredictionFiles(tmp_path, tree, Wanted(levels=(1,)))
     labels = np.array([[0, 200], [17, 3]], np.uint8)
-    areas = files.write("x", Picture(np.zeros((2, 2, 3), np.uint8), (4, 4)), labels, None)
+    areas = files.write("x", DecodedImage(np.zeros((2, 2, 3), np.uint8), (4, 4)), labels, None)
     assert areas == {"none": 4, "thing": 12, "tail": 4, "rest": 8, "a": 4, "b": 4}
     np.testing.assert_array_equal(read_labels(tmp_path / "x.png")[::2, ::2], labels)
     np.testing.assert_array_equal(
@@ -229,7 +239,7 @@ def test_ray_gives_the_same(place: Path) -> None:
     video(place / "in/clip.mp4", count=3)
     Path("in/bad.jpg").write_bytes(b"")
     assert run("in") == 1
-    command = [sys.executable, "-m", "deploy.predict.__main__", "in", "--ray", "--out", "ray"]
+    command = [sys.executable, "-m", "deploy.predict", "in", "--ray", "--out", "ray"]
     command += ["--precision", "32-true"]
     home = place / "home"  # Ray keeps a token there
     home.mkdir()

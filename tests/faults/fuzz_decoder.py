@@ -28,7 +28,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from final_model_stage.image_reader import FORMATS, DecodeError, decode_picture
+from final_model_stage.image_reader import FORMATS, DecodeError, decode_image
 
 MAX_PIXELS = 4_000_000
 SECONDS = 20
@@ -102,7 +102,7 @@ def fuzz(
             current[: 4 + len(data)] = struct.pack("<I", len(data)) + data
             signal.alarm(SECONDS)  # its default is the end of the process: a hang is seen as one
         try:
-            picture = decode_picture(data, max_pixels)
+            picture = decode_image(data, max_pixels)
         except DecodeError as error:
             said[str(error).partition(":")[0].partition(";")[0][:30]] += 1
         else:

@@ -1,4 +1,4 @@
-"""Strangers' pictures and videos: right colours, upright, bounded, and errors that help."""
+"""Images and videos of any origin: right colours, upright, bounded, and errors that help."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from PIL import Image, ImageOps
 
 from deploy.predict.video_reader import decode_video
 from final_model_stage import image_reader as decode
-from final_model_stage.image_reader import WORK_SIDE, DecodeError, Picture, decode_picture
+from final_model_stage.image_reader import WORK_SIDE, DecodedImage, DecodeError, decode_image
 
 RGB = np.asarray(photograph())
 
@@ -39,40 +39,40 @@ def difference(image: np.ndarray, other: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_come_upright(orientation: int) -> None:
+def test_images_come_upright(orientation: int) -> None:
     content = turned(orientation)
     with Image.open(BytesIO(content)) as image:
         upright = np.asarray(ImageOps.exif_transpose(image))
-    picture = decode_picture(content)
-    np.testing.assert_array_equal(picture.image, upright)
-    assert picture.size == upright.shape[:2]
+    decoded = decode_image(content)
+    np.testing.assert_array_equal(decoded.image, upright)
+    assert decoded.size == upright.shape[:2]
 
 
-def test_orientation_in_a_tiff_is_heeded_once() -> None:
+def test_the_orientation_of_a_tiff_is_applied_once() -> None:
     content = encoded(photograph(), "TIFF", tiffinfo={0x0112: 6})
-    picture = decode_picture(content)
-    np.testing.assert_array_equal(picture.image, np.rot90(RGB, -1))
-    assert picture.size == (60, 40)
+    decoded = decode_image(content)
+    np.testing.assert_array_equal(decoded.image, np.rot90(RGB, -1))
+    assert decoded.size == (60, 40)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "PPM", "TIFF", "WEBP", "JPEG2000"])
 def test_lossless_kinds_come_as_they_were(kind: str) -> None:
     content = encoded(photograph(), kind, **({"lossless": True} if kind == "WEBP" else {}))
-    np.testing.assert_array_equal(decode_picture(content).image, RGB)
+    np.testing.assert_array_equal(decode_image(content).image, RGB)
 
 
 def test_sixteen_bits_become_eight() -> None:
-    np.testing.assert_array_equal(decode_picture(rgb16()).image, RGB)
+    np.testing.assert_array_equal(decode_image(rgb16()).image, RGB)
     gray = np.asarray(photograph().convert("L"))[..., None].repeat(3, axis=2)
     for kind in ("PNG", "TIFF"):
-        np.testing.assert_array_equal(decode_picture(encoded(gray16(), kind)).image, gray)
+        np.testing.assert_array_equal(decode_image(encoded(gray16(), kind)).image, gray)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_what_is_transparent_becomes_white(mode: str) -> None:
     image = transparent()
     content = encoded(image.quantize(64) if mode == "P" else image.convert(mode), "PNG")
-    found = decode_picture(content).image
+    found = decode_image(content).image
     assert (found[:, :30] == 255).all()
     assert difference(found[:, 30:], RGB[:, 30:]) < (256 if mode == "LA" else 60)
     assert (found[:, 30:].min(2) < 240).all()
@@ -80,26 +80,26 @@ def test_what_is_transparent_becomes_white(mode: str) -> None:
 
 def test_half_transparent_pixels_are_mixed_with_white() -> None:
     image = Image.new("RGBA", (4, 4), (0, 100, 200, 51))
-    found = decode_picture(encoded(image, "PNG")).image
+    found = decode_image(encoded(image, "PNG")).image
     assert difference(found, np.array([204, 224, 244])) <= 1
 
 
 def test_a_transparent_colour_of_an_rgb_png_becomes_white() -> None:
     content = encoded(Image.new("RGB", (3, 2), (9, 8, 7)), "PNG", transparency=(9, 8, 7))
-    assert (decode_picture(content).image == 255).all()
+    assert (decode_image(content).image == 255).all()
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "L", "1", "P"])
 def test_other_modes_look_alike(mode: str) -> None:
     image = photograph().quantize(64) if mode == "P" else photograph().convert(mode)
-    found = decode_picture(encoded(image, "JPEG" if mode == "CMYK" else "PNG")).image
+    found = decode_image(encoded(image, "JPEG" if mode == "CMYK" else "PNG")).image
     assert difference(found, np.asarray(image.convert("RGB"))) < (40 if mode == "CMYK" else 1)
 
 
 def test_lab_is_converted_or_refused() -> None:
     gray = Image.new("LAB", (8, 8), (255, 128, 128))  # L 100, a 0, b 0: white
     try:
-        found = decode_picture(encoded(gray, "TIFF")).image
+        found = decode_image(encoded(gray, "TIFF")).image
     except DecodeError:
         return
     assert (found > 250).all()
@@ -108,54 +108,54 @@ def test_lab_is_converted_or_refused() -> None:
 @pytest.mark.parametrize(
     ("size", "kind"), [((3000, 4100), "JPEG"), ((3000, 4100), "PNG"), ((5, 9000), "PNG")]
 )
-def test_long_pictures_are_scaled_down(size: tuple[int, int], kind: str) -> None:
+def test_long_images_are_scaled_down(size: tuple[int, int], kind: str) -> None:
     image = photograph(size)
-    picture = decode_picture(encoded(image, kind))
-    assert picture.size == size
-    assert WORK_SIDE / 2 < max(picture.image.shape) <= WORK_SIDE
-    small = image.resize(picture.image.shape[1::-1], Image.Resampling.BOX)
-    assert difference(picture.image, np.asarray(small)) < 12
+    decoded = decode_image(encoded(image, kind))
+    assert decoded.size == size
+    assert WORK_SIDE / 2 < max(decoded.image.shape) <= WORK_SIDE
+    small = image.resize(decoded.image.shape[1::-1], Image.Resampling.BOX)
+    assert difference(decoded.image, np.asarray(small)) < 12
 
 
 @pytest.mark.parametrize("content", [PNG, encoded(transparent(), "PNG"), encoded(gray16(), "PNG")])
 def test_strips_meet_without_a_seam(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode, "WORK_SIDE", 25)  # a third of 60
-    whole = decode_picture(content).image
+    whole = decode_image(content).image
     assert whole.shape == (14, 20, 3)
     monkeypatch.setattr(decode, "_STRIP", 60 * 3 * 2)
-    np.testing.assert_array_equal(decode_picture(content).image, whole)
+    np.testing.assert_array_equal(decode_image(content).image, whole)
 
 
 def test_bombs_are_refused_by_what_they_claim() -> None:
     for width in (10_001, 30_000, 1_000_000):
         with pytest.raises(DecodeError, match=r"more than 100,000,000 pixels.*raise the limit"):
-            decode_picture(png(width, 10_000, 8, 2, b""))
+            decode_image(png(width, 10_000, 8, 2, b""))
     with pytest.raises(DecodeError, match="more than 2,399 pixels"):
-        decode_picture(PNG, max_pixels=2399)
-    assert decode_picture(PNG, max_pixels=2400).size == (40, 60)
+        decode_image(PNG, max_pixels=2399)
+    assert decode_image(PNG, max_pixels=2400).size == (40, 60)
 
 
 def test_the_limit_can_be_raised_above_that_of_pillow() -> None:
     content = encoded(Image.new("1", (20_000, 10_000)), "PNG")  # 200 megapixels
     with pytest.raises(DecodeError, match="pixels"):
-        decode_picture(content)
-    assert decode_picture(content, max_pixels=200_000_000).size == (10_000, 20_000)
+        decode_image(content)
+    assert decode_image(content, max_pixels=200_000_000).size == (10_000, 20_000)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_large_pictures_in_many_threads_take_the_memory_of_one(tmp_path: Path) -> None:
+def test_large_images_in_many_threads_take_the_memory_of_one(tmp_path: Path) -> None:
     path = tmp_path / "large.png"
     Image.new("RGBA", (6000, 6000), (1, 2, 3, 4)).save(path, compress_level=1)
     script = f"""
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from final_model_stage.image_reader import decode_picture
+from final_model_stage.image_reader import decode_image
 def most():  # unlike getrusage, not that of the parent
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 before = most()
 with ThreadPoolExecutor(4) as pool:
-    list(pool.map(decode_picture, [Path({str(path)!r})] * 4))
+    list(pool.map(decode_image, [Path({str(path)!r})] * 4))
 print(most() - before)
 """
     answer = subprocess.run(
@@ -164,16 +164,16 @@ print(most() - before)
     assert 4 * 6000**2 < int(answer.stdout) < 2 * 4 * 6000**2
 
 
-def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
+def test_folders_and_pipes_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     for path, reason in [
-        (tmp_path / "pipe.jpg", "no regular file"),
-        (tmp_path, "no file"),
+        (tmp_path / "pipe.jpg", "not a regular file"),
+        (tmp_path, "is a folder"),
         (tmp_path / "missing.jpg", "No such file"),
         (Path("a\0b"), "null"),
     ]:
         with pytest.raises(DecodeError, match=reason):
-            decode_picture(path)
+            decode_image(path)
 
 
 def test_no_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,12 +185,12 @@ def test_no_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(subprocess, "Popen", never)
     for content in (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n", b"%PDF-1.4\n"):
         with pytest.raises(DecodeError, match="convert it to one of AVIF"):
-            decode_picture(content)
+            decode_image(content)
 
 
 @pytest.fixture(scope="module")
 def contents(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    """Pictures of every kind but the large ones."""
+    """Images of every kind but the large ones."""
     folder = tmp_path_factory.mktemp("kinds")
     make_all(folder)
     files = [folder / name for name in KINDS]
@@ -199,21 +199,21 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_damaged_files_give_a_picture_or_an_error(contents, data) -> None:
+def test_damaged_files_give_an_image_or_an_error(contents, data) -> None:
     content = bytearray(data.draw(st.sampled_from(contents)))
     for _ in range(data.draw(st.integers(0, 8))):
         if content:
             content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     keep = data.draw(st.integers(0, len(content)))
     try:
-        picture = decode_picture(bytes(content[:keep]), max_pixels=1_000_000)
+        decoded = decode_image(bytes(content[:keep]), max_pixels=1_000_000)
     except DecodeError as error:
         assert str(error)
     else:
-        assert isinstance(picture, Picture)
-        assert picture.image.dtype == np.uint8 and picture.image.shape[2] == 3
-        assert max(picture.image.shape) <= WORK_SIDE
-        assert picture.size[0] * picture.size[1] <= 1_000_000
+        assert isinstance(decoded, DecodedImage)
+        assert decoded.image.dtype == np.uint8 and decoded.image.shape[2] == 3
+        assert max(decoded.image.shape) <= WORK_SIDE
+        assert decoded.size[0] * decoded.size[1] <= 1_000_000
 
 
 def test_a_video_gives_its_frames_and_their_times(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_damaged_videos_say_so(tmp_path: Path) -> None:
     for name, reason in [
         ("list.mp4", "Invalid data"),  # FFmpeg left to guess would play clip.mp4
         ("half.mp4", "Invalid data"),
-        ("sound.mp4", "no video"),
+        ("sound.mp4", "contains no video"),
         ("missing.mp4", "No such file"),
     ]:
         with pytest.raises(DecodeError, match=reason):
@@ -262,12 +262,12 @@ def test_without_pyav_videos_say_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(DecodeError, match=r"pip install -r requirements-video\.txt"):
+    with pytest.raises(DecodeError, match=r"pip install '\.\[video\]'"):
         next(decode_video(tmp_path / "a.mp4"))
 
 
 def test_the_limits_do_not_wear_off() -> None:
-    """A picture decoded with a high limit leaves the default one as it was."""
-    decode_picture(JPEG, max_pixels=10**9)
+    """Decoding an image with a high limit does not raise the default limit."""
+    decode_image(JPEG, max_pixels=10**9)
     with pytest.raises(DecodeError, match="more than 100,000,000"):
-        decode_picture(png(10_001, 10_000, 8, 2, b""))
+        decode_image(png(10_001, 10_000, 8, 2, b""))

@@ -1,8 +1,9 @@
-"""The two programs that write pictures, on a tiny segmenter."""
+"""The two programs that write figures, on a tiny segmenter."""
 
 from __future__ import annotations
 
 import csv
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from drawings import SECTION, TREE, bands, photograph
 from matplotlib.figure import Figure
 from PIL import Image
 
-from deploy.predict.sources import find_segmenter
 from final_model_stage import evaluate_segmenter, render, valid_segmentation
+from final_model_stage.chain.find_segmenter import find_segmenter
 from final_model_stage.chain.settings import ExpertSettings, Settings
+from final_model_stage.image_reader import decode_image
 from final_model_stage.reporting.figures import Row, panel_figure
 from final_model_stage.segmenter import Segmenter
+from final_model_stage.validation_images import open_data, spread_images
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_image, write_labels
 from preprocessing_stage.drawing.palette import palette
@@ -150,7 +153,7 @@ def test_ids_and_files_are_segmented(
         np.testing.assert_array_equal(shown.prediction, segmenter(shown.image))
 
 
-def test_pictures_are_written_and_their_paths_printed(
+def test_figures_are_written_and_their_paths_printed(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     valid_segmentation.main(["val_0", "val_1", "--out", "here"])
@@ -160,17 +163,17 @@ def test_pictures_are_written_and_their_paths_printed(
     assert sheet.shape[1] == one.shape[1] and sheet.shape[0] > 1.3 * one.shape[0]
 
 
-def test_without_arguments_validation_images_are_drawn(
+def test_without_arguments_validation_images_are_chosen_at_random(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert set(run(monkeypatch)) == {f"val_{i}" for i in range(5)}  # there are only five
-    assert len(run(monkeypatch, "val_0", "--random", "5")) == 5  # named and drawn: shown once
+    assert len(run(monkeypatch, "val_0", "--random", "5")) == 5  # named and random: shown once
 
-    def draw(seed: int) -> list[str]:
-        return list(valid_segmentation.find_sources([], DatasetFolder("data"), count=2, seed=seed))
+    def chosen(seed: int) -> list[str]:
+        return list(valid_segmentation.choose_images([], DatasetFolder("data"), count=2, seed=seed))
 
-    assert draw(0) == draw(0) == list(run(monkeypatch, "--random", "2"))
-    assert list(run(monkeypatch, "--random", "2", "--seed", "7")) == draw(7) != draw(0)
+    assert chosen(0) == chosen(0) == list(run(monkeypatch, "--random", "2"))
+    assert list(run(monkeypatch, "--random", "2", "--seed", "7")) == chosen(7) != chosen(0)
 
 
 def test_all_unknown_words_are_named_at_once(workplace: Path) -> None:
@@ -180,16 +183,16 @@ def test_all_unknown_words_are_named_at_once(workplace: Path) -> None:
     message = str(stop.value)
     assert message.startswith("nobody, photos/gone.jpg, train_0: ")
     assert "5 ids" in message and "val_id.txt" in message
-    assert not valid_segmentation.OUT.exists()
+    assert not valid_segmentation.EXAMPLES.exists()
 
 
-def test_no_picture_overwrites_another(workplace: Path) -> None:
+def test_no_figure_overwrites_another(workplace: Path) -> None:
     for name in ("a/same.png", "b/same.png", "a/sheet.png", "a/val_0.png"):
         Path(name).parent.mkdir(exist_ok=True)
         Image.fromarray(photograph()).save(name)
     wanted = ["a/same.png", "b/same.png", "a/same.png", "a/sheet.png", "a/val_0.png", "val_0"]
-    sources = valid_segmentation.find_sources(wanted, DatasetFolder("data"), count=0, seed=0)
-    assert sources == {
+    images = valid_segmentation.choose_images(wanted, DatasetFolder("data"), count=0, seed=0)
+    assert images == {
         "val_0": None,
         "same": Path("a/same.png"),
         "same_2": Path("b/same.png"),
@@ -208,7 +211,7 @@ def test_an_image_without_label_map_is_shown_without_truth(
 def test_files_need_no_data_set(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(photograph()).save("mine.png")
     assert list(run(monkeypatch, "mine.png", "--data", "nowhere")) == ["mine"]
-    with pytest.raises(SystemExit, match=r"nowhere/val_id\.txt: no such file"):
+    with pytest.raises(SystemExit, match=r"nowhere/val_id\.txt: no such file; give --data"):
         valid_segmentation.main(["val_0", "--data", "nowhere"])
 
 
@@ -218,7 +221,7 @@ def test_broken_files_stop_with_their_names(workplace: Path) -> None:
         valid_segmentation.main(["broken.jpg"])
     Image.fromarray(photograph()).save("whole.jpg")
     Path("broken.jpg").write_bytes(Path("whole.jpg").read_bytes()[:-40])
-    with pytest.raises(SystemExit, match=r"^broken\.jpg: .*; give another file"):
+    with pytest.raises(SystemExit, match=r"^broken\.jpg: damaged"):
         valid_segmentation.main(["whole.jpg", "broken.jpg"])
     Path("data/JPEGImages/val_1.png").unlink()
     with pytest.raises(SystemExit, match="val_1: no such image"):
@@ -238,16 +241,70 @@ def test_evaluation_names_a_damaged_sample(
         evaluate_segmenter.main()
 
 
-def test_the_shipped_segmenter_comes_first(workplace: Path) -> None:
-    assert find_segmenter() == Path("models/segmenter")
-    Path("pretrained").mkdir()
-    Path("models/segmenter").rename("pretrained/default")
+def test_the_trained_segmenter_comes_before_the_shipped_one(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree("models/segmenter", "pretrained/default")
+    valid_segmentation.main(["val_0"])
+    assert capsys.readouterr().err == "segmenter: models/segmenter\n"
+    shutil.rmtree("models")
     assert find_segmenter() == Path("pretrained/default")
-    valid_segmentation.main(["val_0", "--random", "1"])
     Path("pretrained/default").rename("elsewhere")
-    with pytest.raises(SystemExit, match=r"run \./pipeline\.sh"):
+    with pytest.raises(SystemExit, match=r"neither .* nor .*--segmenter.*\./pipeline\.sh"):
         valid_segmentation.main(["val_0"])
+    capsys.readouterr()
     valid_segmentation.main(["val_0", "--segmenter", "elsewhere"])
+    assert capsys.readouterr().err == "segmenter: elsewhere\n"
+
+
+def test_a_validation_image_called_sheet_is_kept(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("JPEGImages", "gt_masks"):
+        Path(f"data/{folder}/val_0.png").rename(f"data/{folder}/sheet.png")
+    Path("data/val_id.txt").write_text("sheet\nval_1\n")
+    valid_segmentation.main(["sheet", "val_1", "--out", "here"])
+    names = ["sheet.png", "val_1.png", "sheet_2.png"]
+    assert capsys.readouterr().out.split() == [str(Path("here", name)) for name in names]
+    own, sheet = read_image("here/sheet.png"), read_image("here/sheet_2.png")
+    assert own.shape == read_image("here/val_1.png").shape
+    assert sheet.shape[0] > 1.3 * own.shape[0]
+
+
+@pytest.mark.parametrize("suffix", ["webp", "avif", "tif", "bmp"])
+def test_files_of_all_formats_are_read_as_by_predict(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    path = Path(f"mine.{suffix}")
+    Image.fromarray(photograph(9, (50, 70))).save(path)
+    rows = run(monkeypatch, str(path))
+    np.testing.assert_array_equal(rows["mine"].image, decode_image(path).image)
+
+
+def test_files_need_no_params(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As after `pip install .`, in a folder that is not the project's."""
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    Image.fromarray(photograph()).save("mine.png")
+    segmenter = ["--segmenter", "../models/segmenter"]
+    assert list(run(monkeypatch, "mine.png", *segmenter)) == ["mine"]
+    with pytest.raises(SystemExit, match=r"no params\.yaml in .*elsewhere.*give one with --data"):
+        valid_segmentation.main(["val_0", *segmenter])
+    with pytest.raises(SystemExit, match="--data"):
+        valid_segmentation.main(segmenter)
+
+
+def test_validation_images_are_spread_over_the_split(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = open_data()
+    assert [path.stem for path in spread_images(folder, 2)] == ["val_0", "val_2"]
+    assert len(spread_images(folder, 99)) == 5
+    assert spread_images(open_data(Path("nowhere")), 2) == []
+    Path("params.yaml").unlink()
+    assert open_data() is None and spread_images(None, 2) == []
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "101", "many"])

@@ -1,11 +1,11 @@
-// The page of demo.py: sends a photograph, shows the answer of demo_answer.py.
+// Sends a photograph to server.py and shows what response.py returns for it.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-const spoken = (name) => name.replaceAll("_", " ");
+const readable = (name) => name.replaceAll("_", " ");
 const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
 
-let answer = null; // of the photograph that is shown
+let result = null; // of the photograph that is shown
 let planes = null; // Uint8Array for each plane: leaf, uncertainty, probability of each leaf
 let layer = null; // number of a level, "photograph" or "uncertainty"
 
@@ -33,7 +33,7 @@ function bar(share, colour) {
 
 async function send(path, body) {
   $("message").className = "";
-  $("message").textContent = "The experts are looking…";
+  $("message").textContent = "Segmenting…";
   document.body.classList.add("busy");
   try {
     const type = { "content-type": "application/octet-stream" };
@@ -44,7 +44,7 @@ async function send(path, body) {
     $("message").textContent = "";
   } catch (error) {
     $("message").className = "error";
-    $("message").textContent = error instanceof TypeError ? "The server does not answer, or took no more of the file." : error.message;
+    $("message").textContent = error instanceof TypeError ? "The server did not respond, or stopped receiving the file." : error.message;
   } finally {
     document.body.classList.remove("busy");
   }
@@ -54,7 +54,7 @@ const sendFile = (file) => file && send("/segment", file);
 
 $("file").addEventListener("change", (event) => {
   sendFile(event.target.files[0]);
-  event.target.value = ""; // the same file may be chosen again
+  event.target.value = ""; // so that the same file can be chosen again
 });
 $("drop").addEventListener("keydown", (event) => {
   if (event.key === "Enter" || event.key === " ") $("file").click();
@@ -74,27 +74,27 @@ for (const button of document.querySelectorAll("#examples button")) {
   button.addEventListener("click", () => send(`/examples/${button.dataset.number}`));
 }
 
-// ---- the answer
+// ---- the result
 
 async function show(content) {
   const unpacked = [];
-  for (const address of content.planes) unpacked.push(...(await unpack(address, content)));
-  answer = content;
+  for (const url of content.planes) unpacked.push(...(await unpack(url, content)));
+  result = content;
   planes = unpacked;
-  $("photograph").src = answer.photograph;
-  $("stage").style.width = `min(100%, ${(75 * answer.width) / answer.height}vh)`;
-  $("overlay").width = answer.width;
-  $("overlay").height = answer.height;
+  $("photograph").src = result.photograph;
+  $("stage").style.width = `min(100%, ${(75 * result.width) / result.height}vh)`;
+  $("overlay").width = result.width;
+  $("overlay").height = result.height;
   $("point").hidden = true;
-  $("readout").replaceChildren(element("p", "faint", "Move over the photograph, or tap it."));
+  $("readout").replaceChildren(element("p", "faint", "Point at the photograph, or tap it."));
   showLayers();
-  showSteps();
+  showExperts();
   $("result").hidden = false;
 }
 
-async function unpack(address, { width, height }) {
+async function unpack(url, { width, height }) {
   const image = new Image();
-  image.src = address;
+  image.src = url;
   await image.decode();
   const canvas = element("canvas");
   canvas.width = width;
@@ -106,8 +106,8 @@ async function unpack(address, { width, height }) {
 }
 
 function showLayers() {
-  const deepest = answer.levels.length - 1;
-  const layers = ["photograph", ...answer.levels.keys(), "uncertainty"];
+  const deepest = result.levels.length - 1;
+  const layers = ["photograph", ...result.levels.keys(), "uncertainty"];
   if (!layers.includes(layer)) layer = deepest;
   $("layers").replaceChildren(
     ...layers.map((one) => {
@@ -127,10 +127,10 @@ function showLayers() {
 
 function paint() {
   const context = $("overlay").getContext("2d");
-  const picture = context.createImageData(answer.width, answer.height);
-  if (typeof layer === "number") paintLevel(picture, answer.levels[layer]);
-  if (layer === "uncertainty") paintUncertainty(picture);
-  context.putImageData(picture, 0, 0);
+  const pixels = context.createImageData(result.width, result.height);
+  if (typeof layer === "number") paintLevel(pixels, result.levels[layer]);
+  if (layer === "uncertainty") paintUncertainty(pixels);
+  context.putImageData(pixels, 0, 0);
   $("overlay").style.opacity = $("opacity").value / 100;
   $("photograph").classList.toggle("pale", layer !== "photograph");
   $("opacity").disabled = layer === "photograph";
@@ -167,20 +167,20 @@ function paintUncertainty({ data }) {
 
 function showLegend() {
   const titles = { photograph: "", uncertainty: "Uncertainty" };
-  $("legend-title").textContent = titles[layer] ?? `Level ${layer}, share of the image`;
+  $("legend-title").textContent = titles[layer] ?? `Level ${layer}: share of the image`;
   if (layer === "photograph") return $("legend").replaceChildren();
   if (layer === "uncertainty") {
     const ramp = element("div");
     ramp.id = "ramp";
-    const ends = element("div", "ends faint", element("span", "", "certain"), element("span", "", "all classes alike"));
+    const ends = element("div", "ends faint", element("span", "", "certain"), element("span", "", "all classes equally probable"));
     return $("legend").replaceChildren(ramp, ends);
   }
-  const counts = answer.leaves.map(() => 0);
+  const counts = result.leaves.map(() => 0);
   for (const leaf of planes[0]) counts[leaf] += 1;
   $("legend").replaceChildren(
-    ...answer.levels[layer].map(({ name, colour, leaves }) => {
+    ...result.levels[layer].map(({ name, colour, leaves }) => {
       const share = leaves.reduce((sum, leaf) => sum + counts[leaf], 0) / planes[0].length;
-      return element("li", "", swatch(colour), spoken(name), element("span", "faint", percent(share)));
+      return element("li", "", swatch(colour), readable(name), element("span", "faint", percent(share)));
     }),
   );
 }
@@ -192,22 +192,22 @@ $("opacity").addEventListener("input", () => ($("overlay").style.opacity = $("op
 const point = { x: 0, y: 0 }; // pixels of the photograph
 
 function moveTo(x, y) {
-  point.x = Math.max(0, Math.min(answer.width - 1, Math.floor(x)));
-  point.y = Math.max(0, Math.min(answer.height - 1, Math.floor(y)));
+  point.x = Math.max(0, Math.min(result.width - 1, Math.floor(x)));
+  point.y = Math.max(0, Math.min(result.height - 1, Math.floor(y)));
   $("point").hidden = false;
-  $("point").style.left = `${(100 * (point.x + 0.5)) / answer.width}%`;
-  $("point").style.top = `${(100 * (point.y + 0.5)) / answer.height}%`;
+  $("point").style.left = `${(100 * (point.x + 0.5)) / result.width}%`;
+  $("point").style.top = `${(100 * (point.y + 0.5)) / result.height}%`;
   readOut();
 }
 
 function pointed(event) {
   const frame = $("photograph").getBoundingClientRect();
-  moveTo(((event.clientX - frame.left) / frame.width) * answer.width, ((event.clientY - frame.top) / frame.height) * answer.height);
+  moveTo(((event.clientX - frame.left) / frame.width) * result.width, ((event.clientY - frame.top) / frame.height) * result.height);
 }
 $("stage").addEventListener("pointermove", pointed);
 $("stage").addEventListener("pointerdown", pointed);
 $("stage").addEventListener("keydown", (event) => {
-  const step = Math.max(1, Math.round(answer.width / 100));
+  const step = Math.max(1, Math.round(result.width / 100));
   const [x, y] = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[event.key] ?? [0, 0];
   if (!x && !y) return;
   event.preventDefault();
@@ -215,63 +215,63 @@ $("stage").addEventListener("keydown", (event) => {
 });
 
 function readOut() {
-  const i = point.y * answer.width + point.x;
+  const i = point.y * result.width + point.x;
   const leaf = planes[0][i];
-  const shares = answer.leaves.map((_, k) => planes[2 + k][i]);
+  const shares = result.leaves.map((_, k) => planes[2 + k][i]);
   const total = shares.reduce((sum, share) => sum + share, 0) || 1;
   const probability = ({ leaves }) => leaves.reduce((sum, k) => sum + shares[k], 0) / total;
 
   const path = [];
-  for (const classes of answer.levels) {
+  for (const classes of result.levels) {
     const holder = classes.find(({ leaves }) => leaves.includes(leaf));
     if (path.at(-1)?.name !== holder.name) path.push(holder);
   }
-  const words = path.flatMap(({ name }) => [" → ", element("b", "", spoken(name))]).slice(1);
-  const shown = answer.levels[typeof layer === "number" ? layer : answer.levels.length - 1];
+  const words = path.flatMap(({ name }) => [" → ", element("b", "", readable(name))]).slice(1);
+  const shown = result.levels[typeof layer === "number" ? layer : result.levels.length - 1];
   const uncertainty = planes[1][i] / 255;
   $("readout").replaceChildren(
     element("p", "path", ...words),
     ...shown.map((one) =>
-      element("div", "row", swatch(one.colour), element("span", "", spoken(one.name)), bar(probability(one), one.colour), element("span", "value", percent(probability(one)))),
+      element("div", "row", swatch(one.colour), element("span", "", readable(one.name)), bar(probability(one), one.colour), element("span", "value", percent(probability(one)))),
     ),
     element("div", "row uncertain faint", element("span"), element("span", "", "uncertainty"), bar(uncertainty), element("span", "value", percent(uncertainty))),
   );
 }
 
-// ---- the chain
+// ---- the experts
 
-function showSteps() {
-  $("steps").replaceChildren(...answer.steps.map(step));
+function showExperts() {
+  $("experts").replaceChildren(...result.experts.map(expertItem));
 }
 
-function step({ expert, children, share, handed, looks }) {
-  const names = children.map(({ name }) => spoken(name));
-  const question = `${names.slice(0, -1).join(", ")} or ${names.at(-1)}?`;
-  const head = element("h3", "", `${spoken(expert)}: ${question}`);
-  if (!looks.length) {
-    return element("li", "", head, element("p", "faint", "Was handed no pixel, so nobody asked it."));
+function expertItem({ expert, children, region, share, views }) {
+  const names = children.map(({ name }) => readable(name));
+  const choice = `${names.slice(0, -1).join(", ")} or ${names.at(-1)}?`;
+  const head = element("h3", "", `${readable(expert)}: ${choice}`);
+  if (!views.length) {
+    return element("li", "", head, element("p", "faint", "The region is empty, so this expert did not run."));
   }
-  const whole = picture(handed, `handed down: ${percent(share)} of the image`);
-  const squares = element("div", "looks", ...looks.map((look, k) => square(look, children, k)));
-  return element("li", "", head, element("div", "views", whole, squares));
+  const whole = figure(region, `region: ${percent(share)} of the image`);
+  const items = views.map((view, k) => viewItem(view, children, views.length > 1 ? `, view ${k + 1}` : ""));
+  return element("li", "", head, element("div", "trace", whole, element("div", "views", ...items)));
 }
 
-function square(look, children, k) {
+function viewItem(view, children, number) {
   const shares = children.map(({ name, colour }, i) =>
-    element("li", "", swatch(colour), spoken(name), element("span", "value", percent(look.shares[i]))),
+    element("li", "", swatch(colour), readable(name), element("span", "value", percent(view.shares[i]))),
   );
   return element(
     "div",
-    "look",
-    picture(look.input, k ? "looks again, closer" : "what it sees"),
-    picture(look.answer, "what it answers"),
+    "view",
+    figure(view.input, `input${number}`),
+    figure(view.prediction, `prediction${number}`),
     element("ul", "shares", ...shares),
   );
 }
 
-function picture(address, words) {
+function figure(url, caption) {
   const image = element("img");
-  image.src = address;
-  image.alt = words;
-  return element("figure", "", image, element("figcaption", "", words));
+  image.src = url;
+  image.alt = caption;
+  return element("figure", "", image, element("figcaption", "", caption));
 }
