@@ -35,6 +35,7 @@ final:
   mode: hard
   tta_views: false
   tta_flip: false
+  closer_view_max_area: 0.7
   mc_dropout_samples: 1
   precision: 32-true
   seed: 3
