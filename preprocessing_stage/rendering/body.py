@@ -17,6 +17,8 @@ import torch
 from anny.models.model_data import TopologyConfig
 from anny.utils.obj_utils import load_obj_file
 
+from preprocessing_stage.rendering.anny_files import quick_shape_files
+
 PARTS = ["background", "low_hand", "torso", "low_leg", "head", "up_leg", "up_hand"]
 BACKGROUND, LOW_HAND, TORSO, LOW_LEG, HEAD, UP_LEG, UP_HAND = range(7)
 
@@ -64,7 +66,8 @@ class BodyModel:
     def __init__(self) -> None:
         # All vertices are kept: those of MakeHuman's helper surfaces serve as hair and skirts.
         topology = TopologyConfig("makehuman", remove_unattached_vertices=False, tongue=False)
-        self._anny = anny.Anny(topology=topology, phenotypes="all")
+        with quick_shape_files():
+            self._anny = anny.Anny(topology=topology, phenotypes="all")
         self.rest, self.rest_joints = self.pose({}, _AVERAGE)
         self.parts = self._part_shares()
         self.arm = self._along(_ARM, [UP_HAND, LOW_HAND])
@@ -139,7 +142,10 @@ class BodyModel:
 
 @cache
 def body_model() -> BodyModel:
-    """The model, built at first use: about 30 s once on a machine, then a second a process."""
+    """The model, built at first use: about 30 s once on a machine, then a second a process.
+
+    anny keeps it in ~/.cache/anny.
+    """
     return BodyModel()
 
 
