@@ -64,7 +64,7 @@ from train_stage.train_expert import run
 
 FIRST_SHARE = 0.25
 """Of the epochs of params.yaml, in the first training."""
-LOOKS = 8
+EVALUATIONS = 8
 """Evaluations of the baseline on its way through the longest training."""
 
 
@@ -120,9 +120,9 @@ def shorter(params: Path, share: float) -> dict[str, Any]:
 
 
 def train_baseline(
-    data: DatasetFolder, params: Path, minutes: float, looks: int
+    data: DatasetFolder, params: Path, minutes: float, evaluations: int
 ) -> tuple[list[Point], int]:
-    """A Unet after `looks` equal parts of its minutes, and its number of parameters.
+    """A Unet after `evaluations` equal parts of its minutes, and its number of parameters.
 
     Encoder weights, input, batch and peak learning rate are those of the shared network; fp32.
     """
@@ -138,11 +138,11 @@ def train_baseline(
     ids = data.ids("train")
     samples = Photographs(data, ids, tree.leaf_of_id(tree.root.name), shared.input_size)
     batches = endless(loader(samples, min(shared.batch_size, len(ids))))
-    due = [minutes * (look + 1) / looks for look in range(looks)]
+    due = [minutes * (number + 1) / evaluations for number in range(evaluations)]
     points: list[Point] = []
     network.train()
     start = time.perf_counter()
-    while len(points) < looks:
+    while len(points) < evaluations:
         trained = (time.perf_counter() - start) / 60
         if trained < due[len(points)]:
             for group in optimizer.param_groups:
@@ -151,7 +151,9 @@ def train_baseline(
             continue
         before = time.perf_counter()
         counts = evaluate_baseline(network, data, tree, shared.input_size)
-        points.append(Point("baseline", trained, deepest(counts, tree), len(points) + 1 == looks))
+        points.append(
+            Point("baseline", trained, deepest(counts, tree), len(points) + 1 == evaluations)
+        )
         start += time.perf_counter() - before
     return points, parameters(network)
 
@@ -210,7 +212,9 @@ def measure(
     lengths = [point.minutes for point in points if point.network == "chain"]
     size = 0
     for length in lengths:
-        found, size = train_baseline(data, params, length, LOOKS if length == max(lengths) else 1)
+        found, size = train_baseline(
+            data, params, length, EVALUATIONS if length == max(lengths) else 1
+        )
         points += found
     return points, size
 
@@ -228,7 +232,7 @@ def plot(points: list[Point], path: Path) -> None:
         some.sort(key=lambda point: point.minutes)
         x, y = [point.minutes for point in some], [point.miou for point in some]
         axis.plot(x, y, "o-", color=f"C{colour}", label=name)
-    way = [point for point in points if point.network == "baseline"][-LOOKS:]
+    way = [point for point in points if point.network == "baseline"][-EVALUATIONS:]
     x, y = [point.minutes for point in way], [point.miou for point in way]
     axis.plot(x, y, ":", color="C2", lw=1, label="on its way")
     axis.set(xlabel="minutes of training", ylabel="mIoU_2 on validation images")

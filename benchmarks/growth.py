@@ -27,7 +27,7 @@ class Line:
 
     step: str
     images: list[int]
-    """That the step looks at."""
+    """Of the step."""
     seconds: list[float]
     mebibytes: list[float]
     """Most memory at a time, the mapped files of packed samples among it."""
@@ -103,8 +103,8 @@ def plot(growth: Growth, path: Path) -> None:
         ends = np.array([0, line.images[-1]])
         time.plot(ends, line.fixed_seconds + line.seconds_of_image * ends, color=colour, lw=1)
         memory.plot(line.images, line.mebibytes, "o-", color=colour, lw=1)
-    time.set(xlabel="images that the step looks at", ylabel="seconds")
-    memory.set(xlabel="images that the step looks at", ylabel="most memory in MiB")
+    time.set(xlabel="images", ylabel="seconds")
+    memory.set(xlabel="images", ylabel="most memory in MiB")
     for axis in (time, memory):
         axis.set_ylim(bottom=0)
         axis.set_xlim(left=0)

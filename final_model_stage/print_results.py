@@ -32,7 +32,7 @@ def _shown(figure: float | None) -> str:
 
 
 def main() -> None:
-    if not FINAL_METRICS.exists():  # only some stages were asked for
+    if not FINAL_METRICS.exists():  # only some stages ran
         return
     print()
     print(table(json.loads(FINAL_METRICS.read_text())))

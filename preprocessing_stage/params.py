@@ -59,7 +59,7 @@ class DataParams(Section):
     near_gray_chroma: int = Field(ge=1, le=255)
     """A photograph is near gray if max(R, G, B) - min(R, G, B) stays below this in 99 % of it."""
     description: str = Field(min_length=1)
-    """What the data set is, as report and model card say it; changes nothing else."""
+    """What the data set is, for report and model card; changes nothing else."""
     licence: str = Field(min_length=1)
     """On what terms its pictures may be used, for the same places."""
 

@@ -1,4 +1,4 @@
-"""A sheet of training samples with their labels, to look at before anything is trained.
+"""A sheet of training samples with their labels, to inspect before anything is trained.
 
 Writes results/data/samples.jpg: samples in their order, label maps laid over them below.
 """

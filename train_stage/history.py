@@ -1,4 +1,4 @@
-"""What a training leaves to look at: a table of its epochs, TensorBoard curves and examples."""
+"""The record of a training: a table of its epochs, TensorBoard curves and examples."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 `train` holds for every network; `shared` and `experts.<name>` override single keys of it for the
 shared start and for one expert.
-`machine` says where to run, so no stage depends on it. In more processes sums are rounded
-otherwise, and `norm: batch` has the statistics of each one's share of a batch.
+`machine` says where to run, so no stage depends on it. With more processes results differ
+slightly, and `norm: batch` has the statistics of each one's share of a batch.
 """
 
 from __future__ import annotations

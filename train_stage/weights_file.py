@@ -57,7 +57,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def write_batch(batch: Batch, path: Path) -> None:
-    """A batch that broke the training off, to be looked at: image, region, target."""
+    """A batch that ended the training, for inspection: image, region, target."""
     tensors = {"image": batch.image, "region": batch.region, "target": batch.target}
     with atomic_write(path, "wb") as file:
         file.write(save({name: tensor.contiguous() for name, tensor in tensors.items()}))

@@ -1,4 +1,4 @@
-"""Experts made ready to predict: less to compute, the same answers up to rounding."""
+"""Experts made ready to predict: less to compute, the same predictions up to rounding."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIDE = 64
 
 
 def for_prediction(expert: Expert, bf16: bool) -> Expert:
-    """`expert` in evaluation mode, or a copy of it that answers the same in less time.
+    """`expert` in evaluation mode, or a copy that predicts the same in less time.
 
     Batch norms of a timm encoder that follow a convolution become part of it. bf16: convolutions
     hold their weights in bf16, which autocast would turn them into at each call.

@@ -77,7 +77,7 @@ class DatasetFolder:
 
 
 def read_image(path: Path | str) -> np.ndarray:
-    """Photograph as RGB, (H, W, 3) uint8, turned the way its EXIF orientation says, on white.
+    """Photograph as RGB, (H, W, 3) uint8, turned upright by its EXIF orientation, on white.
 
     Raises ValueError if it is too large, animated, or has more than 8 bits a channel, which
     Pillow would turn white; OSError and others if it is no whole JPEG or PNG.
@@ -101,7 +101,7 @@ def on_white(image: Image.Image) -> Image.Image:
 def read_labels(path: Path | str) -> np.ndarray:
     """Label map (H, W) uint8. Raises ValueError for any other kind of array or picture.
 
-    A .npy is looked at before it is read: no pickle is opened, no more memory taken than it has.
+    A .npy is mapped before it is read: no pickle is opened, no more memory taken than it has.
     """
     path = Path(path)
     if path.suffix == ".npy":

@@ -110,7 +110,7 @@ def test_training(setup):
         "flop_of_image",
         "ours_flops",
     }
-    names |= {"ours_parameters", "baseline_parameters", "product_flops"}
+    names |= {"ours_parameters", "baseline_parameters", "product_flops", "precision"}
     check(training.measure(setup), names)
 
 
@@ -131,7 +131,7 @@ def test_the_baselines_are_as_large_as_ours(repo_params, tree):
 
 def test_segmentation(setup, tree):
     names = {"images", "side", "ours_latency", "baseline_latency", "ours", "baseline_single"}
-    check(segmentation.measure(setup), names | {"fast", "baseline_batched"})
+    check(segmentation.measure(setup), names | {"fast", "baseline_batched", "precision"})
     for who in ("ours", "baseline"):
         found = sorted((setup.folder / "segmentation" / who).glob("*.png"))
         assert [path.stem for path in found] == ["train_00000", "train_00001", "val_00000"]
@@ -204,7 +204,7 @@ def test_a_child_that_fails_is_told_of(tmp_path):
 
 
 def test_accuracy_per_minute(setup, monkeypatch, tmp_path):
-    monkeypatch.setattr(accuracy_per_minute, "LOOKS", 2)
+    monkeypatch.setattr(accuracy_per_minute, "EVALUATIONS", 2)
     arguments = ["--out", str(tmp_path / "out"), "--data", str(setup.people.path)]
     accuracy_per_minute.main([*arguments, "--params", str(setup.params), "--minutes", "0.001"])
     figures = json.loads((tmp_path / "out/accuracy_per_minute.json").read_text())

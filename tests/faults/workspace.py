@@ -23,6 +23,7 @@ from train_fixtures import TINY, TREE, draw_pairs, sections  # noqa: E402
 
 from preprocessing_stage.dataset.dataset_folder import write_listing  # noqa: E402
 
+REQUIREMENTS = ("requirements.txt", "pyproject.toml")
 STAGES = ("preprocessing_stage", "train_stage", "final_model_stage")
 COMPARED = ("results/data", "results/experts", "results/final", "models", "data")
 """What has to be equal byte for byte; the pictures' PNGs say no more than these."""
@@ -37,7 +38,7 @@ def make(folder: Path, loader_workers: int = 0) -> Path:
     folder.mkdir(parents=True)
     for stage in STAGES:
         shutil.copytree(ROOT / stage, folder / stage, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("pipeline.sh", "setup.sh", "dvc.yaml", ".dvcignore", *_requirements()):
+    for file in ("pipeline.sh", "setup.sh", "dvc.yaml", ".dvcignore", *REQUIREMENTS):
         shutil.copy(ROOT / file, folder)
     (folder / ".dvc").mkdir()
     shutil.copy(ROOT / ".dvc/config", folder / ".dvc")
@@ -164,17 +165,13 @@ def words_of(process: psutil.Process) -> list[str]:
         return []
 
 
-def _requirements() -> list[str]:
-    return [path.name for path in ROOT.glob("requirements*.txt")]
-
-
 def _link_environment(folder: Path) -> None:
     """The running Python's environment, with the stamp by which setup.sh knows it is complete."""
     folder.mkdir()
     for name in ("bin", "lib", "lib64", "include", "pyvenv.cfg"):
         if (Path(sys.prefix) / name).exists():
             (folder / name).symlink_to(Path(sys.prefix) / name)
-    texts = b"".join((ROOT / name).read_bytes() for name in sorted(_requirements()))
+    texts = b"".join((ROOT / name).read_bytes() for name in REQUIREMENTS)
     digest = hashlib.sha256(texts).hexdigest()[:16]
     (folder / f"installed-{digest}-requirements.txt").touch()
 

@@ -107,7 +107,7 @@ def test_every_stage_runs_for_every_expert_of_the_tree(workspace):
     stages = ran((workspace / "log").read_text())
     assert set(stages) == {
         *("render_people", "pack_samples", "class_frequencies", "find_grayscale", "sample_sheet"),
-        "train_shared",
+        *("check_params", "train_shared"),
         *(f"train@{name}" for name in EXPERTS),
         *("build_segmenter", "evaluate_segmenter", "render", "report"),
     }
@@ -149,12 +149,23 @@ def test_one_experts_params_retrain_it_alone_and_going_back_restores(workspace):
     params["experts"]["back"] = {"learning_rate": 0.01}
     write_params(workspace, params)
     final = ["build_segmenter", "evaluate_segmenter", "render", "report"]
-    assert ran(dvc(workspace, "repro")) == ["train@back", *final]
+    assert ran(dvc(workspace, "repro")) == ["check_params", "train@back", *final]
     assert (workspace / "results/final/metrics.json").read_bytes() != before
 
     write_params(workspace, tiny_params("animals"))
     assert ran(dvc(workspace, "repro")) == [], "everything comes from the run cache"
     assert (workspace / "results/final/metrics.json").read_bytes() == before
+
+
+def test_a_wrong_key_of_the_last_stage_stops_before_any_training(workspace):
+    params = tiny_params("animals")
+    params["experts"]["back"] = {"learning_rate": 0.02}  # would be trained anew
+    params["final"]["mode"] = "prodct"
+    write_params(workspace, params)
+    with pytest.raises(AssertionError, match=r"final\.mode: Input should be .hard. or .product."):
+        dvc(workspace, "repro")
+    write_params(workspace, tiny_params("animals"))
+    assert ran(dvc(workspace, "repro")) == []
 
 
 def test_a_changed_rendering_does_not_retrain(workspace):

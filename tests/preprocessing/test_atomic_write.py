@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 HOLD = """
 import sys, time
 from pathlib import Path
-from preprocessing_stage.dataset.atomic_write import held
+from preprocessing_stage.dataset.file_lock import file_lock
 with file_lock(Path(sys.argv[1]), "waiting"):
     print("held", flush=True)
     time.sleep(600)

@@ -1,0 +1,58 @@
+"""Words of a private vocabulary stay gone; the field has its own."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+GONE = {
+    "views": r"second[_ -]looks?\b|\blooks again\b|\bsecond_look\b",
+    "leaf probabilities": r"\bbeliefs?\b|\bbelieved of\b",
+    "predicted": r"\bhanded down\b|\bnot asked\b|\bis asked about\b",
+    "oracle parents": r"\btrue[_ ]parents\b",
+    "baseline": r"\brivals?\b|\bpeers?\b",
+    "shared pretraining, init_from": r"\bstart_from\b|\btrain_common\b|\bcommon network\b",
+    "high-resolution phase": r"\bLargerParams\b|`larger`",
+    "tta_flip": r"\bfinal\.mirror\b|\bmirrored answers?\b",
+    "mc_dropout_samples": r"\bstochastic passes\b|\bfinal\.passes\b",
+    "dataset-level": r"\b[Dd]ata set protocol\b",
+    "image-level": r"\b[Pp]er-image protocol\b",
+    "random": r"\bby lot\b|\bdrawn by lot\b",
+    "prefetch, atomic write, file lock": r"\bwhole_files\b|\brefused_in_words_ahead\b",
+    "min_crop_scale": r"\bsmallest_crop\b",
+    "class_weight_power": r"\bclass_weight_damping\b",
+    "EPS, MAX_...": r"\bLEAST(_[A-Z]+)?\b|\bMOST_[A-Z]+\b|\bmost_(pixels|bytes)\b",
+}
+"""Term -> what it replaces."""
+FORMER_NAMES_ALLOWED = (
+    "CHANGELOG.md",
+    "preprocessing_stage/renamed_keys.py",
+    "tests/pipeline/test_renamed_keys.py",
+    "tests/pipeline/test_words.py",
+)
+KINDS = (".py", ".md", ".yaml", ".sh", ".toml", ".j2", ".js", ".css", ".yml")
+
+
+def files() -> list[str]:
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    names = done.stdout.splitlines() if done.returncode == 0 else []
+    return [
+        name
+        for name in names
+        if name.endswith(KINDS) and name not in FORMER_NAMES_ALLOWED and (ROOT / name).is_file()
+    ]
+
+
+@pytest.mark.parametrize("term", GONE)
+def test_former_words_are_gone(term: str) -> None:
+    pattern = re.compile(GONE[term])
+    found = [
+        f"{name}:{number}: {line.strip()[:80]}"
+        for name in files()
+        for number, line in enumerate((ROOT / name).read_text(encoding="utf-8").splitlines(), 1)
+        if pattern.search(line)
+    ]
+    assert not found, f"use: {term}"
