@@ -37,7 +37,7 @@ def main() -> None:
     print()
     print(table(json.loads(FINAL_METRICS.read_text())))
     print()
-    for picture in sorted(PICTURES.glob("*.png")):
+    for picture in sorted(PICTURES.glob("*")):
         print(f"  {picture.resolve()}")
     if REPORT.exists():
         print(f"  {REPORT.resolve()}")

@@ -1,8 +1,8 @@
 """Draw the final model's figures and examples.
 
 Reads results/final (written by evaluate_segmenter), models/segmenter and the validation split.
-Writes results/pictures/class_iou.png, confusion.png, and sheets of examples: examples.png (drawn
-at random), best.png and worst.png (by the images' own mIoU at the deepest level).
+Writes results/pictures/class_iou.png, confusion.png, and sheets of examples: examples.jpg (chosen
+at random), best.jpg and worst.jpg (by the images' own mIoU at the deepest level).
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def main() -> None:
     ):
         rows = [segmented(segmenter, folder, sample, note[sample]) for sample in chosen]
         if rows:  # no image need have enough foreground to be best or worst
-            save(panel_figure(rows, tree, title), PICTURES / f"{file_name}.png", dpi=_SHEET_DPI)
+            save(panel_figure(rows, tree, title), PICTURES / f"{file_name}.jpg", dpi=_SHEET_DPI)
 
 
 def segmented(segmenter: Segmenter, folder: DatasetFolder, sample: str, note: str) -> Row:

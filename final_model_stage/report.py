@@ -1,4 +1,4 @@
-"""One page with all that a run found, in one file that needs nothing else: results/report.html.
+"""One page with all that a run found: results/report.html, which links the pictures beside it.
 
 Reads params.yaml and what the stages before left in results/. The same results give the same
 bytes, so that Git shows a change only where there is one.
@@ -20,7 +20,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from final_model_stage.evaluation.result_files import read_confusion, read_metrics
-from final_model_stage.reporting.curves import embedded, iou_curves, loss_curves
+from final_model_stage.reporting.curves import iou_curves, loss_curves
 from final_model_stage.reporting.levels import read_levels
 from final_model_stage.reporting.templates import fill
 from preprocessing_stage.dataset.atomic_write import atomic_write, refused_in_words
@@ -129,7 +129,7 @@ def report(params: Mapping[str, Any], results: Path) -> str:
         (row["split"], int(row["level"]), row["name"]): row
         for row in read_table(results / "data/class_frequencies.csv")
     }
-    sheets = [(title, results / f"pictures/{name}.png") for name, title in SHEETS]
+    sheets = [(title, f"pictures/{name}.jpg") for name, title in SHEETS]
     return fill(
         TEMPLATE,
         tree=tree,
@@ -142,8 +142,8 @@ def report(params: Mapping[str, Any], results: Path) -> str:
         trainings=read_trainings(tree, results / "experts"),
         frequencies=frequencies,
         gray=json.loads((results / "data/grayscale.json").read_text()),
-        samples=embedded(results / "data/samples.jpg"),
-        sheets=[(title, embedded(path)) for title, path in sheets if path.exists()],
+        samples="data/samples.jpg",
+        sheets=[(title, path) for title, path in sheets if (results / path).exists()],
         params=as_yaml({key: params[key] for key in SECTIONS if key in params}),
         versions=versions(),
     )

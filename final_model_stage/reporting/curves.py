@@ -1,11 +1,10 @@
-"""Pictures inside the report: as addresses that hold the picture itself."""
+"""Curves inside the report, as addresses that hold the picture itself."""
 
 from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from io import BytesIO, StringIO
-from pathlib import Path
+from io import StringIO
 from typing import Any
 
 import matplotlib
@@ -13,15 +12,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 
 from final_model_stage.reporting.figures import FAINT, INK
 from preprocessing_stage.drawing.class_names import readable
 
-MAX_BYTES = 430_000
-"""Of an embedded photograph, so that four of them stay below 2.3 MB as text."""
-
-_WIDTHS = (1600, 1400, 1200, 1000, 850, 700, 550, 400, 250)
 _STYLE: dict[Any, Any] = {
     "font.size": 9.5,
     "text.color": INK,
@@ -32,22 +26,6 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "report",  # else the names of clipping paths are chosen at random
     "font.family": "sans-serif",
 }
-
-
-def embedded(path: Path) -> str:
-    """A picture as a JPEG of up to MAX_BYTES, as wide as that allows. Raises OSError."""
-    with Image.open(path) as file:
-        picture = file.convert("RGB")
-    for width in _WIDTHS:
-        small = picture
-        if picture.width > width:
-            height = max(1, round(picture.height * width / picture.width))
-            small = picture.resize((width, height), Image.Resampling.LANCZOS)
-        buffer = BytesIO()
-        small.save(buffer, "JPEG", quality=82, optimize=True)
-        if buffer.tell() <= MAX_BYTES:
-            break
-    return _address("image/jpeg", buffer.getvalue())
 
 
 @matplotlib.rc_context(_STYLE)
@@ -111,8 +89,4 @@ def _finished(figure: Figure, axes: Axes) -> str:
     )
     text = StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    return _address("image/svg+xml", text.getvalue().encode())
-
-
-def _address(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{b64encode(content).decode()}"
+    return f"data:image/svg+xml;base64,{b64encode(text.getvalue().encode()).decode()}"

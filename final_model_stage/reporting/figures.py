@@ -86,22 +86,23 @@ def panel_figure(rows: Sequence[Row], tree: ClassTree, title: str = "") -> Figur
 
 
 def save(figure: Figure, path: Path, dpi: int = 150, levels: int = 64) -> None:
-    """The figure as a PNG, the same bytes for the same figure.
+    """The figure as a JPEG or PNG by the suffix of `path`, the same bytes for the same figure.
 
     dpi: less where a side would get more than _MAX_SIDE pixels.
-    levels: of each channel, 2 to 256. On pages of photographs 64 take a third less than 256 and
-    look the same; an indexed palette takes less still, but changes the colours of the legend.
+    levels: of each channel of a PNG, 2 to 256. On pages of photographs 64 take a third less than
+    256 and look the same; an indexed palette takes less still, but changes the legend's colours.
     """
     buffer = BytesIO()
     dpi = min(dpi, int(_MAX_SIDE / max(figure.get_size_inches())))
     figure.savefig(buffer, format="png", dpi=dpi, pil_kwargs={"compress_level": 0})
-    steps = levels - 1
-    table = [round(round(value * steps / 255) * 255 / steps) for value in range(256)]
-    with Image.open(buffer) as picture:
-        coarse = picture.convert("RGB").point(table * 3)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path, "wb") as file:
-        coarse.save(file, "PNG", optimize=True)
+    with Image.open(buffer) as picture, atomic_write(path, "wb") as file:
+        if path.suffix == ".jpg":
+            picture.convert("RGB").save(file, "JPEG", quality=85, optimize=True)
+            return
+        steps = levels - 1
+        table = [round(round(value * steps / 255) * 255 / steps) for value in range(256)]
+        picture.convert("RGB").point(table * 3).save(file, "PNG", optimize=True)
 
 
 def _height(row: Row) -> float:

@@ -229,3 +229,10 @@ def test_best_and_worst_leave_out_small_people_and_undefined_figures() -> None:
         )
     ]
     assert render.extremes(rows, "mIoU_2") == (["a", "h", "g", "f"], ["b", "e", "f", "g"])
+
+
+def test_a_sheet_as_jpeg_is_small_and_repeats_its_bytes(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg", "c.png"):
+        save(panel_figure([row()], TREE, "title"), tmp_path / name, 80)
+    one, other, png = ((tmp_path / name).read_bytes() for name in ("a.jpg", "b.jpg", "c.png"))
+    assert one == other and one.startswith(b"\xff\xd8\xff") and png.startswith(b"\x89PNG")
