@@ -90,7 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     kinds = parser.add_subparsers(required=True, metavar="KIND")
     masks = kinds.add_parser("masks", help="photographs and masks in two folders")
     masks.add_argument("images", type=Path)
-    masks.add_argument("masks", type=Path, help="PNG of ids (8, 16, 32 bits) or of colours")
+    masks.add_argument(
+        "masks", type=Path, help="PNG, TIFF, .npy of ids (8, 16, 32 bits), or of colours"
+    )
     masks.add_argument(
         "--classes", metavar="NAME", help="lip, cihp, atr, pascal-person-part, or a file of names"
     )

@@ -19,6 +19,8 @@ from preprocessing_stage.converters.source import IGNORED, Source, SourceSample,
 
 Colour = tuple[int, int, int]
 
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
+
 _VOC_SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "val"}
 
 
@@ -84,9 +86,9 @@ def mask_source(
         if colours is None:
             raise ValueError(f"{masks}: give --classes, or --labelmap for masks in colour")
         classes = dict(enumerate(dict.fromkeys(colours.values())))
-    paths = sorted(path for path in masks.iterdir() if path.suffix.lower() == ".png")
+    paths = sorted(path for path in masks.iterdir() if path.suffix.lower() in MASK_SUFFIXES)
     if not paths:
-        raise ValueError(f"{masks}: has no .png")
+        raise ValueError(f"{masks}: has no mask; they end in {', '.join(MASK_SUFFIXES)}")
     table = None
     if colours is not None:
         id_of = {name: i for i, name in classes.items()}
@@ -134,7 +136,13 @@ def read_mask(path: Path, colours: Mapping[Colour, int] | None) -> np.ndarray:
 
     colours: RGB -> id of a mask in colour; its own other colours are a ValueError.
     """
-    with Image.open(path, formats=("PNG",)) as picture:
+    if path.suffix.lower() == ".npy":
+        array = np.load(path, allow_pickle=False)
+        if array.ndim != 2 or array.dtype.kind not in "iu":
+            raise ValueError(f"{path.name}: is {array.dtype} {array.shape}, needs integers (H, W)")
+        ids: np.ndarray = array.astype(np.int32)
+        return ids
+    with Image.open(path, formats=("PNG", "TIFF")) as picture:
         if colours is not None:
             return _ids_of_colours(np.asarray(picture.convert("RGB")), colours)
         if picture.mode not in ("P", "L", "1") and not picture.mode.startswith("I"):

@@ -15,7 +15,10 @@ IGNORE = 255
 BACKGROUND = 0
 """Leaf id that is left out of every mean over classes."""
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_EXPERT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+"""Names of inner nodes become names of files and of stages."""
+_CLASS = re.compile(r"[^\W_]([^:/\\\x00-\x1f\x7f]*[^\s:/\\\x00-\x1f\x7f])?")
+"""Names of leaves may have spaces, hyphens and letters of any script."""
 
 
 @dataclass(frozen=True)
@@ -163,10 +166,10 @@ def tree_problems(section: Any) -> list[str]:
     ids: dict[int, str] = {}
 
     def check(name: Any, below: Any, path: str, depth: int) -> None:
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            problems.append(
-                f"{path}: {name!r} is no name; use letters, digits and _, a letter first"
-            )
+        is_expert = isinstance(below, Mapping)
+        if not isinstance(name, str) or not (_EXPERT if is_expert else _CLASS).fullmatch(name):
+            allowed = "letters of English, digits and _" if is_expert else "no : / \\ in it"
+            problems.append(f"{path}: {name!r} is no name; use {allowed}, a letter first")
         elif name in names:
             problems.append(f"{path}: the name {name!r} is already used at {names[name]}")
         names.setdefault(str(name), path)

@@ -43,7 +43,7 @@ class DatasetFolder:
         for line in (self.path / "classes.txt").read_text(encoding="utf-8-sig").splitlines():
             if not line.strip():
                 continue
-            match = re.fullmatch(r"\s*(\d+)\s*:\s*(\S+)\s*", line)
+            match = re.fullmatch(r"\s*(\d+)\s*:\s*(\S.*?)\s*", line)
             if match is None:
                 raise ValueError(f"{self.path / 'classes.txt'}: {line!r} is not `<id>: <name>`")
             if int(match[1]) in names:

@@ -199,6 +199,7 @@ def test_the_page_shows_the_labels_of_the_whole_image(tta):
         assert one["share"] == pytest.approx(inside.mean(), abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_missing_package_is_named(tmp_path):
     (tmp_path / "uvicorn.py").write_text("raise ImportError('no uvicorn')")
     done = subprocess.run(

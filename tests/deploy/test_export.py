@@ -28,6 +28,8 @@ from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.drawing.palette import palette
 
+pytestmark = pytest.mark.slow
+
 SMALL = ClassTree({"person": {"background": 0, "body": {"upper": 1, "lower": 4}}})
 
 

@@ -233,6 +233,7 @@ def test_any_tree_will_do(tmp_path: Path) -> None:
 # --- Ray -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_ray_gives_the_same(place: Path) -> None:
     for seed in range(BATCH - 4):
         write(f"in/{seed}.png", seed, (20 + seed, 40))

@@ -7,6 +7,8 @@ import time
 import pytest
 from faults import workspace
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("train_shared",)
 
 

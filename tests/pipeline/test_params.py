@@ -195,6 +195,7 @@ def test_main_names_the_file_that_is_valid(params_file, tmp_path, monkeypatch, c
     assert capsys.readouterr().out == f"{path}: params are valid\n"
 
 
+@pytest.mark.slow
 def test_main_prints_every_problem_and_fails(params_file, tmp_path):
     path = params_file(tmp_path, **{"train.epochs": 0, "final.mc_dropout_samples": "few"})
     command = [sys.executable, "-m", "final_model_stage.pipeline.check_params", str(path)]

@@ -15,6 +15,8 @@ from ruamel.yaml import YAML
 from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, write_listing
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 # Four levels, five inner nodes, a leaf directly below the root's child, ids with gaps.
 TREE = {

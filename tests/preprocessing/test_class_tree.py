@@ -115,7 +115,7 @@ def test_a_tree_of_one_level_with_the_largest_id_is_valid():
         ({"a": {"x": 1, "y": 1}}, "tree.a.y: id 1 is already used at tree.a.x"),
         ({"a": {"x": 1, "b": {"x": 2, "y": 3}}}, "tree.a.b.x: the name 'x' is already used"),
         ({"a": {"x": 1, "a": 2}}, "tree.a.a: the name 'a' is already used at tree.a"),
-        ({"a": {"x": 1, "up leg": 2}}, "tree.a.up leg: 'up leg' is no name"),
+        ({"a": {"x": 1, "up leg": {"y": 2, "z": 3}}}, "tree.a.up leg: 'up leg' is no name"),
         ({"a": {"x": 1, "../y": 2}}, "tree.a.../y: '../y' is no name"),
         ({"a": {"x": 1, 7: 2}}, "tree.a.7: 7 is no name"),
         ({"a": {"x": 1, "b": {"y": 0, "z": 3}}}, "tree.a.b.y: id 0 is the background"),
@@ -148,3 +148,14 @@ def test_questions_about_a_large_tree_do_not_search_it(monkeypatch):
     monkeypatch.setattr(Node, "walk", None)  # would be called once for each leaf and question
     assert len(tree.level(1)) == 240 and tree.depth == 2
     assert tree.parent("leaf_7").name == "all" and tree.level_of("leaf_7") == 1
+
+
+@pytest.mark.parametrize("name", ["Upper-clothes", "left leg", "нога", "头", "arm (left)", "x"])
+def test_leaves_may_be_called_in_any_script(name):
+    first, _ = ClassTree({"a": {name: 1, "other": 2}}).leaves
+    assert first.name == name
+
+
+@pytest.mark.parametrize("name", ["", " x", "x ", "a/b", "a\\b", "a:b", "a\nb", "_x", "-x"])
+def test_names_that_break_files_or_lists_are_refused(name):
+    assert tree_problems({"a": {name: 1, "other": 2}})

@@ -17,6 +17,8 @@ from preprocessing_stage.params import RenderPeopleParams
 from preprocessing_stage.rendering import picture
 from preprocessing_stage.rendering.body import PARTS
 
+pytestmark = pytest.mark.slow
+
 PARAMS = RenderPeopleParams(seed=1, train=9, val=2, size=32)
 COLOURS = np.arange(768).reshape(256, 3).astype(np.uint8)
 TRAIN, VAL = 60, 20  # samples that the statistics below are about

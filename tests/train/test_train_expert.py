@@ -248,6 +248,7 @@ def test_a_batch_that_processes_cannot_share_is_refused(tmp_path: Path) -> None:
         train(tmp_path)
 
 
+@pytest.mark.slow
 def test_two_processes_train_like_one(tmp_path: Path) -> None:
     model = {"dropout": 0}
     # The last batch of validation has one sample for two processes.
