@@ -20,6 +20,7 @@ from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.atomic_write import refused_in_words
 from preprocessing_stage.dataset.check_dataset import DatasetError, listing_problems
 from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
+from preprocessing_stage.paths import PARAMS_FILE
 
 
 @refused_in_words
@@ -32,9 +33,12 @@ def main() -> None:
     parser.add_argument("--split", choices=SPLITS, default="val")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--fast", action="store_true", help="one view by each expert")
+    parser.add_argument(
+        "--params", type=Path, default=PARAMS_FILE, help="its section `final`, default %(default)s"
+    )
     arguments = parser.parse_args()
-    params = load_params()
     try:
+        params = load_params(arguments.params)
         segmenter = Segmenter.load(arguments.segmenter, params.precision, fast=arguments.fast)
     except ValueError as error:
         raise SystemExit(str(error)) from error
