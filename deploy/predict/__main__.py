@@ -4,12 +4,12 @@
     python -m deploy.predict holiday/ 'shots/**/*.png' clip.mp4 --out predictions --overlay
 
 A SOURCE is an image, a video, a folder (searched recursively), a pattern, or `-` for paths on
-standard input, one per line. Writes DIR/<stem>.png for each image, a palette PNG of leaf ids,
-DIR/<stem>.mp4 for each video, and DIR/index.jsonl with an entry for each source: its name, its
-size, the pixels of each class, or the error. See docs/predict.md.
+standard input, one per line or ended by NUL. Writes DIR/<stem>.png for each image, a palette PNG of
+leaf ids, DIR/<stem>.mp4 for each video, and DIR/index.jsonl with an entry for each source: its
+name, its size, the pixels of each class, or the error. See docs/predict.md.
 
-Exits with 0, or with 1 if some sources could not be read (all others are done), or with 2 if
-nothing was tried.
+A file in DIR that no earlier run wrote is never replaced. Exits with 0, or with 1 if some sources
+could not be read (all others are done), with 2 if nothing was tried, with 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -25,31 +26,71 @@ from typing import get_args
 from tqdm import tqdm
 
 from deploy.predict.index import PredictionIndex
-from deploy.predict.jobs import Job, refuse_overwriting, unfinished
+from deploy.predict.jobs import (
+    Job,
+    output_names,
+    refuse_overwriting,
+    segmenter_digest,
+    stamp,
+    unfinished,
+)
 from deploy.predict.local import predict
 from deploy.predict.output_files import PredictionFiles, Wanted
-from deploy.predict.sources import Sources, find_sources
+from deploy.predict.sources import LIST, Sources, find_sources, read_list
 from final_model_stage.chain.find_segmenter import find_segmenter
 from final_model_stage.image_reader import MAX_PIXELS
 from final_model_stage.segmenter import Segmenter
+from preprocessing_stage.dataset.file_lock import file_lock
 from train_stage.precision import Precision
+
+LOCK = ".lock"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     warnings.filterwarnings("ignore", module="PIL")  # image_reader.py checks what they warn of
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(file_lock(arguments.out / LOCK, f"writing to {arguments.out}"))
+        except SystemExit as refused:
+            print(refused.code, file=sys.stderr)
+            raise SystemExit(2) from refused
+        stack.callback(_leave, arguments.out)
+        try:
+            failed = _run(arguments)
+        except KeyboardInterrupt:
+            print("interrupted; resume with --skip-existing", file=sys.stderr)
+            raise SystemExit(130) from None
+    if failed:
+        raise SystemExit(1)
+
+
+def _leave(out: Path) -> None:
+    """Remove the lock, and the folder if nothing was written into it."""
+    (out / LOCK).unlink(missing_ok=True)
+    with suppress(OSError):
+        out.rmdir()
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """The number of sources that failed. Raises SystemExit if nothing can be tried."""
     try:
-        sources = find_sources(arguments.sources, arguments.out, sys.stdin)
+        listed = read_list(sys.stdin.buffer) if LIST in arguments.sources else []
+        sources = find_sources(arguments.sources, arguments.out, listed)
         folder = find_segmenter(arguments.segmenter)
         load = partial(Segmenter.load, precision=arguments.precision, fast=arguments.fast)
         segmenter = load(folder)
+        digest = segmenter_digest(segmenter.settings)
         # Ray's processes have working folders of their own.
         out = arguments.out.absolute() if arguments.ray else arguments.out
         files = PredictionFiles(out, segmenter.tree, _wanted(arguments))
-        index = PredictionIndex(arguments.out)
+        index = PredictionIndex(out)
         jobs = [Job(path, index.name(path), arguments.max_pixels) for path in sources.files]
-        refuse_overwriting(jobs, files)
-        todo = unfinished(jobs, files, index) if arguments.skip_existing else jobs
+        refuse_overwriting(jobs, files, index)
+        todo = unfinished(jobs, files, index, digest) if arguments.skip_existing else jobs
+        by_source = {str(job.source): job for job in todo}
+        stamps = {source: stamp(job.source, digest) for source, job in by_source.items()}
+        index.claim([name for job in todo for name in output_names(job, files)])
         index.forget([job.source for job in todo])
         if arguments.ray:
             from deploy.predict.ray_cluster import predict_on_ray
@@ -65,16 +106,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     failed = 0
     try:
         for entry in tqdm(entries, total=len(todo), unit="file"):
-            index.add(entry)
+            source = entry["source"]
+            written = set(index.files_of(source))
             if "error" in entry:
                 failed += 1
-                tqdm.write(f"{entry['source']}: {entry['error']}", file=sys.stderr)
+                tqdm.write(f"{source}: {entry['error']}", file=sys.stderr)
+            else:
+                written |= set(output_names(by_source[source], files))
+            index.add(entry | stamps[source] | {"files": sorted(written)})
     except OSError as error:  # the disk is full, or the folder is gone
         raise SystemExit(f"{error}; fix this and resume with --skip-existing") from error
+    index.release()
     _report(arguments.out, len(todo) - failed, failed, len(jobs) - len(todo))
     _report_left_out(sources)
-    if failed:
-        raise SystemExit(1)
+    return failed + len(sources.unreadable)
 
 
 def _wanted(arguments: argparse.Namespace) -> Wanted:
@@ -97,6 +142,11 @@ def _report_left_out(sources: Sources) -> None:
     if sources.left_out:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sources.left_out.most_common(10))
         print(f"left out of the folders, as neither images nor videos: {kinds}")
+    if sources.linked:
+        some = ", ".join(map(str, sources.linked[:5]))
+        print(f"links to {len(sources.linked)} folders were not followed: {some}")
+    for line in sources.unreadable:
+        print(f"{line}; its files were left out", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,19 +1,26 @@
-"""index.jsonl of an output folder: one entry for each source, and the names of their files."""
+"""index.jsonl of an output folder: one entry for each source, and which files are ours.
+
+Whatever lies in the folder and is named neither by the index nor by the claims of an interrupted
+run is somebody else's, and is never written over.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from preprocessing_stage.dataset.atomic_write import atomic_write
 
 Entry = dict[str, Any]
-"""One line: `source` (absolute path), `name`, and either the areas of the classes or `error`."""
+"""One line: `source` (absolute path), `name`, `files` (relative to the folder), the stamp of the
+source (`bytes`, `modified`, `segmenter`), and either the areas of the classes or `error`."""
 
 INDEX = "index.jsonl"
+CLAIMS = ".claims.json"
+"""Files that a run is about to write; it is removed when the run has ended."""
 MAX_STEM_BYTES = 200
 """File systems allow names of 255 bytes; a number and a suffix are appended."""
 
@@ -25,9 +32,9 @@ class PredictionIndex:
 
     def __init__(self, out: Path) -> None:
         """Reads the index in the folder `out`, if any. Raises ValueError if it is not an index."""
-        self.path = out / INDEX
+        self.path, self._claims = out / INDEX, out / CLAIMS
+        self._entries: dict[str, Entry] = {}
         self._names: dict[str, str] = {}
-        self._done: set[str] = set()
         for line in self._lines():
             try:
                 entry = json.loads(line)
@@ -36,9 +43,12 @@ class PredictionIndex:
                 raise ValueError(
                     f"{self.path}: {line[:80]!r} is not an index entry; move the file away"
                 ) from error
-            if "error" not in entry:
-                self._done.add(entry["source"])
+            self._entries[entry["source"]] = entry
         self._taken = {name.casefold() for name in self._names.values()}
+        self.ours = {file for entry in self._entries.values() for file in _files(entry)}
+        """Files that earlier runs wrote, relative to the folder."""
+        if self._claims.exists():
+            self.ours |= set(json.loads(self._claims.read_text()))
 
     def name(self, source: Path) -> str:
         """Name of a source: its stem, with a number if another source has that name.
@@ -58,17 +68,32 @@ class PredictionIndex:
         self._taken.add(name.casefold())
         return name
 
-    def is_done(self, source: Path) -> bool:
-        """Whether a source had an entry without an error when the index was read.
+    def is_done(self, source: Path, stamp: Mapping[str, Any]) -> bool:
+        """Whether a source has an entry without an error, of the same file and segmenter.
 
         A killed run may leave files without an entry; they may belong to another source.
         """
-        return str(source) in self._done
+        entry = self._entries.get(str(source), {"error": "none"})
+        return "error" not in entry and all(entry.get(key) == stamp[key] for key in stamp)
+
+    def files_of(self, source: str) -> list[str]:
+        """Files that earlier runs wrote of a source, relative to the folder."""
+        entry = self._entries.get(source)
+        return [] if entry is None else _files(entry)
+
+    def claim(self, files: Collection[str]) -> None:
+        """Note the files that are about to be written, should the run be interrupted."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(self._claims) as file:
+            json.dump(sorted({*files, *self.ours}), file)
+
+    def release(self) -> None:
+        """The run has ended: the index has an entry for each source."""
+        self._claims.unlink(missing_ok=True)
 
     def forget(self, sources: Collection[Path]) -> None:
         """Remove the entries of sources that will get new ones; they keep their names."""
         renewed = set(map(str, sources))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.path) as file:
             for line in self._lines():
                 if json.loads(line)["source"] not in renewed:
@@ -84,3 +109,10 @@ class PredictionIndex:
         if self.path.exists():
             with self.path.open() as file:
                 yield from (line for line in file if line.endswith("\n"))
+
+
+def _files(entry: Entry) -> list[str]:
+    """Files of an entry; releases before 0.2 did not list them."""
+    name = entry["name"]
+    found: list[str] = entry.get("files", [f"{name}.png", f"{name}.mp4"])
+    return found

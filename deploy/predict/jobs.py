@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deploy.predict.index import PredictionIndex
 from deploy.predict.output_files import PredictionFiles
 from deploy.predict.sources import is_video
+from final_model_stage.chain.settings import Settings
 from final_model_stage.image_reader import MAX_PIXELS
 
 
@@ -30,21 +33,51 @@ def output_paths(job: Job, files: PredictionFiles) -> list[Path]:
     return list(files.paths(job.name).values())
 
 
-def unfinished(jobs: Sequence[Job], files: PredictionFiles, index: PredictionIndex) -> list[Job]:
-    """Jobs that an earlier run did not complete, or some of whose files are missing."""
+def output_names(job: Job, files: PredictionFiles) -> list[str]:
+    """Paths of a job's files, relative to the output folder."""
+    return [path.relative_to(files.out).as_posix() for path in output_paths(job, files)]
+
+
+def stamp(source: Path, segmenter: str) -> dict[str, Any]:
+    """What a prediction was made of: the file's size and time, and the segmenter's digest."""
+    try:
+        status = source.stat()
+        size, modified = status.st_size, status.st_mtime_ns
+    except (OSError, ValueError):  # the reader says what is wrong with it
+        return {"bytes": None, "modified": None, "segmenter": segmenter}
+    return {"bytes": size, "modified": modified, "segmenter": segmenter}
+
+
+def segmenter_digest(settings: Settings) -> str:
+    """Of all that a segmenter's predictions depend on but the precision."""
+    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16]
+
+
+def unfinished(
+    jobs: Sequence[Job], files: PredictionFiles, index: PredictionIndex, segmenter: str
+) -> list[Job]:
+    """Jobs that an earlier run did not complete, some of whose files are missing, or whose source
+    or segmenter is another one now."""
     return [
         job
         for job in jobs
-        if not index.is_done(job.source)
+        if not index.is_done(job.source, stamp(job.source, segmenter))
         or not all(path.exists() for path in output_paths(job, files))
     ]
 
 
-def refuse_overwriting(jobs: Sequence[Job], files: PredictionFiles) -> None:
-    """Raises ValueError that names the sources that an output file would replace."""
+def refuse_overwriting(jobs: Sequence[Job], files: PredictionFiles, index: PredictionIndex) -> None:
+    """Raises ValueError that names every file that is not ours and would be replaced."""
     sources = {os.path.realpath(job.source) for job in jobs}
-    outputs = {os.path.realpath(path) for job in jobs for path in output_paths(job, files)}
-    if both := sorted(sources & outputs):
+    theirs = []
+    for job in jobs:
+        for path, name in zip(output_paths(job, files), output_names(job, files), strict=True):
+            if os.path.realpath(path) in sources:
+                theirs.append(f"{path}: is a source")
+            elif os.path.lexists(path) and name not in index.ours:
+                theirs.append(f"{path}: exists, and {index.path} does not name it")
+    if theirs:
+        shown = theirs[:20] + ([f"... and {len(theirs) - 20} more"] if len(theirs) > 20 else [])
         raise ValueError(
-            f"results would be written over {', '.join(both)}; give another --out than {files.out}"
+            "\n  ".join(["would be written over; give another --out, or move them:", *shown])
         )

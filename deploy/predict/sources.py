@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from deploy.predict.video_reader import DEMUXERS
 
 LIST = "-"
-"""The source that stands for paths on standard input, one per line."""
+"""The source that stands for paths on standard input."""
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 IMAGE_SUFFIXES = frozenset(
     {
@@ -31,6 +35,10 @@ class Sources:
     """Absolute paths, each once, in the order of the sources; folders are sorted."""
     left_out: Counter[str]
     """Suffixes of other files in the folders, and the number of files that have them."""
+    linked: list[Path]
+    """Folders that are links, which are not followed."""
+    unreadable: list[str]
+    """Folders that could not be listed, with the reason."""
 
 
 def is_video(path: Path) -> bool:
@@ -41,50 +49,78 @@ def find_sources(sources: Sequence[str], out: Path, listed: Iterable[str]) -> So
     """All files that `sources` name.
 
     out: files in it are left out, or a second run would read what the first one wrote. listed:
-    lines of standard input, read for LIST only; a file in that list may be missing. Raises
-    ValueError that names every source that is neither a file nor a folder nor a matching pattern.
+    paths for LIST; a file in that list may be missing. Raises ValueError that names every source
+    that is neither a file nor a folder nor a matching pattern.
     """
     found: dict[Path, None] = {}
-    left_out: Counter[str] = Counter()
-    problems = []
+    problems: list[str] = []
+    inside = Sources([], Counter(), [], [])
     for source in sources:
-        if source == LIST:
-            files = [Path(name) for line in listed if (name := line.rstrip("\r\n"))]
-            files = [path for path in files if not _within(path, out)]
+        files: list[Path] = []
+        if _ADDRESS.match(source):
+            problems.append(f"{source}: addresses are not read; download the file first")
+        elif source == LIST:
+            names = [Path(name) for name in listed]
+            files = [path for path in names if not _within(path, out)]
+            if not files:
+                reason = f"all {len(names)} paths lie in {out}" if names else "is empty"
+                problems.append(f"standard input: {reason}")
+        elif _same(source, out) and Path(source).is_dir():
+            problems.append(f"{source}: is --out; give another folder to write to")
         elif Path(source).is_dir():
-            inside = list(_walk(Path(source), out))
-            files = [path for path in inside if _is_taken(path)]
-            left_out.update(p.suffix.lower() or p.name for p in inside if not _is_taken(p))
-            if _same(source, out):
-                problems.append(f"{source}: is --out; give another folder to write to")
-            elif not files:
+            files = _in_folder(Path(source), out, inside)
+            if not files:
                 problems.append(f"{source}: contains no image and no video")
         elif Path(source).exists():
             files = [Path(source)]
         else:
             # Path.glob takes no absolute patterns.
-            names = map(Path, sorted(glob.glob(source, recursive=True)))  # noqa: PTH207
-            files = [path for path in names if path.is_file() and not _within(path, out)]
-            if not files:
+            matches = map(Path, sorted(glob.glob(source, recursive=True)))  # noqa: PTH207
+            those = [path for path in matches if path.is_file()]
+            files = [path for path in those if not _within(path, out)]
+            if those and not files:
+                problems.append(f"{source}: matches only what lies in {out}")
+            elif not files:
                 problems.append(f"{source}: no such file, and no file matches it as a pattern")
         found |= dict.fromkeys(_absolute(path) for path in files)
     if problems:
         raise ValueError("\n".join(problems))
-    return Sources(list(found), left_out)
+    return Sources(list(found), inside.left_out, inside.linked, inside.unreadable)
+
+
+def read_list(stream: IO[bytes]) -> list[str]:
+    """Paths of a list, one a line or, as `find -print0` writes them, ended by NUL. Names that are
+    not UTF-8 stay what they are; a byte-order mark and blank lines are skipped."""
+    data = stream.read().removeprefix(b"\xef\xbb\xbf")
+    names = data.split(b"\0") if b"\0" in data else data.splitlines()
+    return [os.fsdecode(name) for name in names if name.strip()]
+
+
+def _in_folder(folder: Path, out: Path, seen: Sources) -> list[Path]:
+    """Images and videos below a folder; what else is there goes into `seen`."""
+    files = []
+    for path in _walk(folder, out, seen):
+        if _is_taken(path):
+            files.append(path)
+        else:
+            seen.left_out[path.suffix.lower() or path.name] += 1
+    return files
 
 
 def _is_taken(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES or is_video(path)
 
 
-def _walk(folder: Path, out: Path) -> Iterator[Path]:
+def _walk(folder: Path, out: Path, seen: Sources) -> Iterator[Path]:
     """Files below a folder, sorted, without hidden ones and those in `out`."""
-    for where, folders, names in os.walk(folder):
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and not _same(Path(where, name), out)
-        )
+
+    def refused(error: OSError) -> None:
+        seen.unreadable.append(f"{error.filename}: {error.strerror}")
+
+    for where, folders, names in os.walk(folder, onerror=refused):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        seen.linked.extend(Path(where, name) for name in folders if Path(where, name).is_symlink())
+        folders[:] = [name for name in folders if not _same(Path(where, name), out)]
         yield from (Path(where, name) for name in sorted(names) if not name.startswith("."))
 
 

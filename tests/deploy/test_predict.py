@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 from pathlib import Path
 
 import av
@@ -16,7 +14,7 @@ from input_kinds import (
     tiny_segmenter,
 )
 from PIL import Image
-from predict_runs import index, outputs, run, write
+from predict_runs import give_list, index, outputs, run, write
 
 from deploy.predict import __main__ as predict
 from preprocessing_stage.dataset.dataset_folder import read_labels
@@ -140,7 +138,7 @@ def test_folders_patterns_files_and_a_list(place: Path, monkeypatch: pytest.Monk
     for name in ("p1.png", "p2.png", "q1.png"):
         write(name)
     write("out/old.png")  # what lies in --out is no source
-    monkeypatch.setattr(sys, "stdin", io.StringIO("e.png\r\n\nf g.png\n./e.png\nout/old.png\n"))
+    give_list(monkeypatch, b"e.png\r\n\nf g.png\n./e.png\nout/old.png\n")
     assert run("in", "p*.png", str(place / "q*"), "e.png", "-") == 0
     assert sorted(index()) == ["a", "b", "e", "f g", "p1", "p2", "q1"]
 

@@ -83,7 +83,8 @@ def test_a_killed_run_is_resumed(place: Path) -> None:
     with Path("out/index.jsonl").open("a") as file:
         file.write('{"source": "/so')
     before = Path("out/a.png").stat().st_mtime_ns
-    Path("out/b.png").write_text("of another source, whose line was not written")
+    Path("out/b.png").write_text("half of it, whose line was not written")
+    Path("out/.claims.json").write_text('["a.png", "b.png"]')
     assert run("in", "--skip-existing") == 0
     assert sorted(index()) == ["a", "b"]
     assert Path("out/a.png").stat().st_mtime_ns == before
@@ -128,7 +129,7 @@ def test_a_full_disk_ends_the_run_and_leaves_nothing_half_written(
     assert run("a.png") == 1
     error = capsys.readouterr().err
     assert "No space left on device: 'out/a.png'" in error and "--skip-existing" in error
-    assert outputs() == {"index.jsonl"}
+    assert outputs() == {"index.jsonl", ".claims.json"}
 
 
 # --- all kinds -------------------------------------------------------------------------------
