@@ -1,13 +1,14 @@
 """The method: the experts chained into one segmenter, from the root of the class tree down.
 
 segmenter = Segmenter.load("models/segmenter")
-labels = segmenter(image)
+labels = segmenter("photograph.jpg")
 
 `Chain` is the method itself, for one image; `Segmenter` feeds it with images.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from final_model_stage.chain.decisions import (
@@ -27,6 +29,7 @@ from final_model_stage.chain.decisions import (
     resize,
 )
 from final_model_stage.chain.files import read_segmenter, write_segmenter
+from final_model_stage.chain.image_input import ImageInput, to_rgb
 from final_model_stage.chain.runner import Runner
 from final_model_stage.chain.settings import Settings
 from final_model_stage.chain.views import View
@@ -155,7 +158,9 @@ class Segmentation:
         return result
 
     def probabilities(self, level: int) -> dict[str, np.ndarray]:
-        """Class name -> (H, W) float32 for the classes of a level."""
+        """Class name -> (H, W) float32 for the classes of a level. Raises ValueError."""
+        if not 0 <= level < self.tree.depth:
+            raise ValueError(f"level is {level}; the tree has levels 0 to {self.tree.depth - 1}")
         return {node.name: self.probability(node.name) for node in self.tree.level(level)}
 
 
@@ -180,6 +185,7 @@ class Segmenter:
         self.tree = self.chain.tree
         self.experts = {name: experts[name] for name in self.tree.experts}
         self.runner = Runner(settings, self.experts, self.device, bf16)
+        self._process = os.getpid()
 
     @classmethod
     def load(
@@ -203,14 +209,21 @@ class Segmenter:
         """Write `segmenter.json` and a safetensors file for each expert into the folder `path`."""
         write_segmenter(Path(path), self.settings, self.experts)
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Leaf ids (H, W) uint8 of an RGB image (H, W, 3) uint8."""
-        [(labels, _)] = self.predict([image])
-        return labels
+    def __call__(self, image: ImageInput) -> np.ndarray:
+        """Leaf ids (H, W) uint8 of an image: RGB (H, W, 3) uint8, a PIL image, or a file's path.
 
-    def segment(self, image: np.ndarray) -> Segmentation:
-        """Leaf ids with probabilities and uncertainty of an RGB image (H, W, 3) uint8."""
-        [(labels, conditionals)] = self.predict([image])
+        Raises ValueError for an image that cannot be read, TypeError for anything else.
+        """
+        pixels, size = to_rgb(image)
+        [(labels, _)] = self.predict([pixels])
+        if labels.shape == size:
+            return labels
+        return np.asarray(Image.fromarray(labels).resize(size[::-1], Image.Resampling.NEAREST))
+
+    def segment(self, image: ImageInput) -> Segmentation:
+        """Leaf ids with probabilities and uncertainty; of a file, sides up to 2,048 pixels."""
+        pixels, _ = to_rgb(image)
+        [(labels, conditionals)] = self.predict([pixels])
         probabilities = leaf_probabilities(self.tree, resize(conditionals, labels.shape))
         entropy = -(probabilities * probabilities.clamp(min=1e-12).log()).sum(0)
         uncertainty = entropy / np.log(len(self.tree.leaves))
@@ -227,6 +240,11 @@ class Segmenter:
         oracle: per image, at its own size, conditionals that replace those of the experts they
         name. root: what `predict_root` gave for the images, so that it is not predicted again.
         """
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                "this process was forked after the segmenter was loaded, and torch would wait for "
+                "ever; load the segmenter in the process itself, or start it with `spawn`"
+            )
         small = self._reduced(images)
         parents = [
             {
