@@ -5,7 +5,8 @@ import pkgutil
 import sys
 
 PACKAGES = ("preprocessing_stage", "train_stage", "final_model_stage", "deploy")
-EXTRAS = {"onnx", "onnxruntime", "starlette", "uvicorn", "ray", "av", "scipy", "pycocotools"}
+EXTRAS = {"onnx", "onnxruntime", "starlette", "uvicorn", "ray", "av"}
+EXTRAS |= {"scipy", "pycocotools", "pillow_heif"}
 
 failed = []
 for package in PACKAGES:

@@ -17,9 +17,17 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from preprocessing_stage.dataset.dataset_folder import on_white
+
+try:
+    from pillow_heif import register_heif_opener
+except ImportError:  # the extra heic
+    HAS_HEIF = False
+else:
+    register_heif_opener()
+    HAS_HEIF = True
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """Recognised by content. Pillow opens more formats, some of which start programs (EPS)."""
@@ -59,7 +67,7 @@ def decode_image(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> DecodedI
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels)
     try:
         file = BytesIO(source) if isinstance(source, bytes) else source
-        with Image.open(file, formats=FORMATS) as image:
+        with Image.open(file, formats=[*FORMATS, *(["HEIF"] if HAS_HEIF else [])]) as image:
             pixels = image.width * image.height
             if pixels > max_pixels:
                 raise Image.DecompressionBombError
@@ -69,6 +77,8 @@ def decode_image(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> DecodedI
     except DecodeError:
         raise
     except UnidentifiedImageError as error:
+        if is_heif(source) and not HAS_HEIF:
+            raise DecodeError("HEIC needs pip install '.[heic]'") from error
         raise DecodeError(
             f"not an image in a supported format; convert it to one of {', '.join(FORMATS)}"
         ) from error
@@ -81,6 +91,16 @@ def decode_image(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> DecodedI
 def too_large(max_pixels: int) -> str:
     """The message for an image or frame that has, or claims to have, more pixels."""
     return f"more than {max_pixels:,} pixels; scale it down or raise the limit"
+
+
+def is_heif(source: Path | bytes) -> bool:
+    """By content: an ISO media file of a HEIF brand."""
+    if isinstance(source, bytes):
+        head = source[:12]
+    else:
+        with source.open("rb") as file:
+            head = file.read(12)
+    return head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 
 
 def check_regular(path: Path) -> None:
@@ -123,7 +143,21 @@ def _orientation(image: Image.Image) -> int:
 def _small_rgb(image: Image.Image, factor: int) -> np.ndarray:
     """RGB (h / factor, w / factor, 3) uint8; strip by strip, to avoid a large copy."""
     rows = factor * max(1, _STRIP // (image.width * factor))
-    return np.concatenate([_rgb(strip).reduce(factor) for strip in _strips(image, rows)])
+    to_srgb = _profile_transform(image)
+    return np.concatenate([_rgb(strip, to_srgb).reduce(factor) for strip in _strips(image, rows)])
+
+
+def _profile_transform(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
+    """From the image's colour profile to sRGB; None for sRGB itself, or one that does not fit."""
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode not in ("RGB", "CMYK"):
+        return None
+    with contextlib.suppress(Exception):  # a damaged profile does not make the image unusable
+        own = ImageCms.ImageCmsProfile(BytesIO(profile))
+        if "sRGB" in ImageCms.getProfileDescription(own):
+            return None
+        return ImageCms.buildTransform(own, ImageCms.createProfile("sRGB"), image.mode, "RGB")
+    return None
 
 
 def _strips(image: Image.Image, rows: int) -> Iterator[Image.Image]:
@@ -131,8 +165,12 @@ def _strips(image: Image.Image, rows: int) -> Iterator[Image.Image]:
         yield image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _rgb(image: Image.Image, to_srgb: ImageCms.ImageCmsTransform | None) -> Image.Image:
     """RGB of 8 bits."""
+    if to_srgb is not None and not image.has_transparency_data:
+        converted = ImageCms.applyTransform(image, to_srgb)
+        if converted is not None:
+            return converted
     return on_white(_eight_bits(image) if image.mode.startswith(("I", "F")) else image)
 
 

@@ -36,7 +36,7 @@ from deploy.predict.jobs import (
 )
 from deploy.predict.local import predict
 from deploy.predict.output_files import PredictionFiles, Wanted
-from deploy.predict.sources import LIST, Sources, find_sources, read_list
+from deploy.predict.sources import LIST, Sources, find_sources, is_video, read_list
 from final_model_stage.chain.find_segmenter import find_segmenter
 from final_model_stage.image_reader import MAX_PIXELS
 from final_model_stage.segmenter import Segmenter
@@ -119,6 +119,8 @@ def _run(arguments: argparse.Namespace) -> int:
     index.release()
     _report(arguments.out, len(todo) - failed, failed, len(jobs) - len(todo))
     _report_left_out(sources)
+    if (videos := sum(is_video(job.source) for job in todo)) and files.wanted != Wanted():
+        print(f"of {videos} videos only the overlaid video is written; options are for images")
     return failed + len(sources.unreadable)
 
 
@@ -128,6 +130,8 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
         overlay=arguments.overlay,
         probabilities=arguments.probabilities,
         uncertainty=arguments.uncertainty,
+        cutout=arguments.cutout,
+        masks=tuple(dict.fromkeys(arguments.mask)),
     )
 
 
@@ -163,6 +167,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--level", type=int, action="append", default=[], metavar="K", help="also maps of level K")
     add("--probabilities", action="store_true", help="also write those of all leaves, as .npz")
     add("--uncertainty", action="store_true", help="also write it, as a grayscale PNG")
+    add("--cutout", action="store_true", help="also the foreground as RGBA, with a soft edge")
+    add("--mask", action="append", default=[], metavar="CLASS", help="also 0/255 of a class")
     add("--fast", action="store_true", help="one view by each expert: faster, less accurate")
     add("--skip-existing", action="store_true", help="resume an interrupted run")
     add(

@@ -37,18 +37,25 @@ class Wanted:
     overlay: bool = False
     probabilities: bool = False
     uncertainty: bool = False
+    cutout: bool = False
+    masks: tuple[str, ...] = ()
+    """Classes of any level."""
 
     @property
     def details(self) -> bool:
         """Whether more than the labels has to be computed."""
-        return self.probabilities or self.uncertainty
+        return self.probabilities or self.uncertainty or self.cutout
 
 
 class PredictionFiles:
     """Writes into a folder, from any number of threads."""
 
     def __init__(self, out: Path, tree: ClassTree, wanted: Wanted) -> None:
-        """Raises ValueError for a level that the tree does not have."""
+        """Raises ValueError for a level or class that the tree does not have."""
+        classes = [node.name for node in tree.root.walk() if node is not tree.root]
+        for name in wanted.masks:
+            if name not in classes:
+                raise ValueError(f"--mask {name}: this segmenter has {', '.join(classes)}")
         for level in wanted.levels:
             if not 0 <= level < tree.depth:
                 raise ValueError(
@@ -67,6 +74,9 @@ class PredictionFiles:
             paths["probabilities"] = self.out / "probabilities" / f"{name}.npz"
         if wanted.uncertainty:
             paths["uncertainty"] = self.out / "uncertainty" / f"{name}.png"
+        if wanted.cutout:
+            paths["cutout"] = self.out / "cutout" / f"{name}.png"
+        paths |= {f"mask {c}": self.out / f"mask_{c}" / f"{name}.png" for c in wanted.masks}
         return paths
 
     def video_path(self, name: str) -> Path:
@@ -88,22 +98,42 @@ class PredictionFiles:
         for k in self.wanted.levels:
             table, colours, classes = _level(self.tree, k)
             _save_map(paths[f"level_{k}"], table[full], colours, classes)
+        for node in self.wanted.masks:
+            inside = np.isin(full, self.tree.ids(node)).astype(np.uint8) * 255
+            _save_png(paths[f"mask {node}"], inside)
         if self.wanted.overlay:
             covered = overlay(image.image, labels, palette(self.tree))
             with atomic_write(paths["overlay"], "wb") as file:
                 Image.fromarray(covered).save(file, "JPEG", quality=90)
-        if details is not None and self.wanted.probabilities:
+        if details is not None:
+            self._write_details(paths, image, details)
+        return areas(full, self.tree)
+
+    def _write_details(
+        self, paths: dict[str, Path], image: DecodedImage, details: Segmentation
+    ) -> None:
+        """What the probabilities are needed for."""
+        if self.wanted.probabilities:
             values = details.leaf_probabilities.astype(np.float16)
+            leaves = {leaf.id: leaf.name for leaf in self.tree.leaves if leaf.id is not None}
             with atomic_write(paths["probabilities"], "wb") as file:
                 np.savez_compressed(
-                    file, probabilities=values, ids=list(names), names=list(names.values())
+                    file, probabilities=values, ids=list(leaves), names=list(leaves.values())
                 )
-        if details is not None and self.wanted.uncertainty:
+        if self.wanted.uncertainty:
             gray = (details.uncertainty * 255).round().clip(0, 255).astype(np.uint8)
-            gray = _resize(gray, image.size, Image.Resampling.BILINEAR)
-            with atomic_write(paths["uncertainty"], "wb") as file:
-                Image.fromarray(gray).save(file, "PNG")
-        return areas(full, self.tree)
+            _save_png(paths["uncertainty"], _resize(gray, image.size, Image.Resampling.BILINEAR))
+        if self.wanted.cutout:
+            _save_png(paths["cutout"], np.dstack([image.image, alpha(details)]))
+
+
+def alpha(details: Segmentation) -> np.ndarray:
+    """Opacity (h, w) uint8 of the foreground: a ramp over its probabilities of .25 to .75."""
+    tree = details.tree
+    background = [row for row, leaf in enumerate(tree.leaves) if leaf.id == BACKGROUND]
+    foreground = 1 - details.leaf_probabilities[background].sum(0)
+    opacity: np.ndarray = ((foreground - 0.25) * 2).clip(0, 1)
+    return (opacity * 255).round().astype(np.uint8)
 
 
 def areas(labels: np.ndarray, tree: ClassTree) -> dict[str, int]:
@@ -134,6 +164,12 @@ def _resize(values: np.ndarray, size: tuple[int, int], how: Image.Resampling) ->
     if values.shape == size:
         return values
     return np.asarray(Image.fromarray(values).resize(size[::-1], how))
+
+
+def _save_png(path: Path, values: np.ndarray) -> None:
+    """(H, W) or (H, W, 4) uint8."""
+    with atomic_write(path, "wb") as file:
+        Image.fromarray(values).save(file, "PNG")
 
 
 def _save_map(path: Path, ids: np.ndarray, colours: np.ndarray, names: dict[int, str]) -> None:

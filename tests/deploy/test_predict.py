@@ -85,6 +85,31 @@ def test_all_optional_files(place: Path) -> None:
             assert (colours[inside] == class_colours(TREE)[name]).all()
 
 
+def test_cutout_has_a_soft_edge_and_masks_are_of_any_level(place: Path) -> None:
+    image = np.asarray(Image.open(write("a.png")))
+    assert run("a.png", "--cutout", "--mask", "body", "--mask", "leg") == 0
+    expected = tiny_segmenter().segment(image)
+    with Image.open("out/cutout/a.png") as picture:
+        assert picture.mode == "RGBA"
+        pixels = np.asarray(picture)
+    np.testing.assert_array_equal(pixels[..., :3], image)
+    body = expected.probability("body")
+    assert (pixels[body > 0.76, 3] == 255).all() and (pixels[body < 0.24, 3] == 0).all()
+    between = (body > 0.3) & (body < 0.7)
+    assert between.any()
+    np.testing.assert_allclose(pixels[between, 3] / 255, 2 * body[between] - 0.5, atol=0.01)
+    for name in ("body", "leg"):
+        inside = np.isin(expected.labels, TREE.ids(name))
+        with Image.open(f"out/mask_{name}/a.png") as picture:
+            np.testing.assert_array_equal(np.asarray(picture), inside * 255)
+
+
+def test_a_mask_of_no_class_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write("a.png")
+    assert run("a.png", "--mask", "tail") == 2
+    assert "--mask tail: this segmenter has background, body" in capsys.readouterr().err
+
+
 def test_fast_is_one_view_by_each_expert(place: Path) -> None:
     with_tta, fast = tiny_segmenter(tta=True), tiny_segmenter()
     with_tta.save("models/segmenter")
@@ -147,10 +172,10 @@ def test_other_files_in_a_folder_are_reported(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write("in/a.png")
-    for name in ("x.heic", "y.heic", "notes.txt"):
+    for name in ("x.raw", "y.raw", "notes.txt"):
         Path("in", name).write_text("")
     assert run("in") == 0
-    assert "2 .heic, 1 .txt" in capsys.readouterr().out
+    assert "2 .raw, 1 .txt" in capsys.readouterr().out
 
 
 def test_all_sources_that_match_nothing_are_named(

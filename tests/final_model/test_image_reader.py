@@ -25,7 +25,7 @@ from drawn_files import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from input_kinds import JPEG, KINDS, PNG, ROOT, make_all
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from deploy.predict.video_reader import decode_video
 from final_model_stage import image_reader as decode
@@ -271,3 +271,38 @@ def test_the_limits_do_not_wear_off() -> None:
     decode_image(JPEG, max_pixels=10**9)
     with pytest.raises(DecodeError, match="more than 100,000,000"):
         decode_image(png(10_001, 10_000, 8, 2, b""))
+
+
+def test_colours_of_a_profile_become_srgb(tmp_path: Path) -> None:
+    swapped = srgb().replace(b"rXYZ", b"____").replace(b"bXYZ", b"rXYZ").replace(b"____", b"bXYZ")
+    swapped = swapped.replace("sRGB".encode("utf-16-be"), "Swap".encode("utf-16-be"))
+    pixels = Image.new("RGB", (8, 8), (200, 120, 40))
+    pixels.save(tmp_path / "swapped.png", icc_profile=swapped)
+    pixels.save(tmp_path / "srgb.png", icc_profile=srgb())
+    plain = np.asarray(pixels)
+    assert difference(decode_image(tmp_path / "swapped.png").image, plain[..., ::-1]) <= 3
+    np.testing.assert_array_equal(decode_image(tmp_path / "srgb.png").image, plain)
+
+
+def srgb() -> bytes:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def test_a_damaged_profile_is_ignored(tmp_path: Path) -> None:
+    pixels = Image.new("RGB", (8, 8), (200, 120, 40))
+    pixels.save(tmp_path / "a.png", icc_profile=srgb()[:200])
+    np.testing.assert_array_equal(decode_image(tmp_path / "a.png").image, np.asarray(pixels))
+
+
+def test_heic_is_read_with_its_package_and_names_it_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pillow_heif")
+    pixels = photograph((40, 60))
+    pixels.save(tmp_path / "a.heic", quality=95)
+    found = decode_image(tmp_path / "a.heic").image.astype(int)
+    assert np.abs(found - np.asarray(pixels)).mean() < 12
+    monkeypatch.setattr(decode, "HAS_HEIF", False)
+    for source in (tmp_path / "a.heic", (tmp_path / "a.heic").read_bytes()):
+        with pytest.raises(DecodeError, match=r"HEIC needs pip install '\.\[heic\]'"):
+            decode_image(source)
