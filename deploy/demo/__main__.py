@@ -40,11 +40,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     except (OSError, ValueError) as error:
         raise SystemExit(str(error)) from error
+    address = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
     if arguments.host not in LOOPBACK:
-        print(f"Everyone who can reach {arguments.host}:{arguments.port} can use the page.")
-    print(f"http://{arguments.host}:{arguments.port}", flush=True)
+        print(f"Everyone who can reach {address}:{arguments.port} can use the page.")
+    print(f"http://{address}:{arguments.port}", flush=True)
     uvicorn.run(
-        make_app(demo, arguments.host),
+        make_app(demo, arguments.host, arguments.allow_host),
         host=arguments.host,
         port=arguments.port,
         log_level="warning",
@@ -67,6 +68,13 @@ def _parser() -> argparse.ArgumentParser:
         help="for examples; default: that of params.yaml",
     )
     add("--host", default="127.0.0.1", help="address to serve at, default %(default)s")
+    add(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="name that a proxy forwards, also repeated",
+    )
     add("--port", type=int, default=7860, help="default %(default)s")
     add("--max-megabytes", type=_positive, default=20, help="of an upload, default %(default)s")
     add("--max-megapixels", type=_positive, default=100, help="of an image, default %(default)s")

@@ -33,7 +33,9 @@ MAX_WAITING = 8
 CONNECTIONS = 4 * MAX_WAITING
 """At the same time; further ones are refused, since each may hold an upload in memory."""
 
-LOOPBACK = ("127.0.0.1", "localhost")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+POLL = 0.5
+"""Seconds between two looks whether a waiting client is still there."""
 
 HEADERS = {
     # Enforced by the browser: the page loads nothing from and sends nothing to other sites.
@@ -110,26 +112,40 @@ class Demo:
                 raise HTTPException(
                     413, f"more than {self.max_bytes / 1e6:g} MB; send a smaller file"
                 )
-        return await self._respond(bytes(content))
+        return await self._respond(request, bytes(content))
 
     async def segment_example(self, request: Request) -> Response:
         number = request.path_params["number"]
         if number >= len(self.examples):
             raise HTTPException(404, f"there are {len(self.examples)} examples")
-        return await self._respond(self.examples[number])
+        return await self._respond(request, self.examples[number])
 
-    async def _respond(self, source: Path | bytes) -> Response:
+    async def _respond(self, request: Request, source: Path | bytes) -> Response:
         if self._pending > MAX_WAITING:
             raise HTTPException(503, "busy with other photographs; try again in a minute")
         self._pending += 1
         try:
-            async with self._one_at_a_time:
+            await self._wait_for_turn(request)
+            try:
                 content = await run_in_threadpool(self._segment, source)
+            finally:
+                self._one_at_a_time.release()
         except DecodeError as error:
             raise HTTPException(422, str(error)) from error
         finally:
             self._pending -= 1
         return JSONResponse(content)
+
+    async def _wait_for_turn(self, request: Request) -> None:
+        """Raises HTTPException if the client goes away meanwhile: its place is for others."""
+        while True:
+            try:
+                await asyncio.wait_for(self._one_at_a_time.acquire(), POLL)
+            except TimeoutError:
+                if await request.is_disconnected():
+                    raise HTTPException(499, "the client has gone") from None
+            else:
+                return
 
     def _segment(self, source: Path | bytes) -> dict[str, Any]:
         return response(self.segmenter, self._decode(source))
@@ -157,10 +173,11 @@ async def error_response(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": error.detail}, error.status_code)
 
 
-def make_app(demo: Demo, host: str) -> Starlette:
-    """host: the address at which the page is served."""
+def make_app(demo: Demo, host: str, allowed_hosts: Sequence[str] = ()) -> Starlette:
+    """host: the address at which the page is served. allowed_hosts: names under which others reach
+    it, for example behind a proxy; without any, a page on loopback takes its own names alone."""
     # Against DNS rebinding: a foreign name that resolves to this machine is refused.
-    hosts = LOOPBACK if host in LOOPBACK else ["*"]
+    hosts = [*LOOPBACK, "[::1]", *allowed_hosts] if host in LOOPBACK or allowed_hosts else ["*"]
     return Starlette(
         routes=demo.routes(),
         middleware=[

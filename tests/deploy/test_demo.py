@@ -2,7 +2,9 @@
 
 import http.client
 import json
+import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +17,7 @@ import pytest
 import uvicorn
 from PIL import Image
 from segmenter_fixtures import TREES, make_segmenter
+from starlette.testclient import TestClient
 
 from deploy.demo import __main__ as demo
 from deploy.demo import response as demo_response
@@ -167,6 +170,56 @@ def test_too_many_at_once_are_refused(served, monkeypatch):
     monkeypatch.setattr(page, "_pending", demo_server.MAX_WAITING + 1)
     status, content = post(port, photograph()[0])
     assert status == 503 and "busy" in content["error"]
+
+
+def test_clients_that_go_away_free_their_place(served, monkeypatch):
+    page, port = served
+    started, go_on = threading.Event(), threading.Event()
+    segment = page._segment
+
+    def slow(source):
+        started.set()
+        assert go_on.wait(30)
+        return segment(source)
+
+    monkeypatch.setattr(page, "_segment", slow)
+    first = threading.Thread(target=post, args=(port, photograph()[0]))
+    first.start()
+    assert started.wait(30)
+    for _ in range(demo_server.MAX_WAITING):  # each goes away while it waits
+        with socket.create_connection(("127.0.0.1", port)) as gone:
+            body = photograph()[0]
+            head = f"POST /segment HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+            gone.sendall((head + "Content-Type: application/octet-stream\r\n\r\n").encode() + body)
+    until = time.monotonic() + 30
+    while page._pending > 1 and time.monotonic() < until:
+        time.sleep(0.05)
+    assert page._pending == 1
+    go_on.set()
+    first.join()
+    assert post(port, photograph()[0])[0] == 200
+
+
+def test_the_page_finds_its_parts_at_any_path(served):
+    _, _, content = send(served[1], "GET", "/")
+    script = (demo_server.PAGE / "page.js").read_text()
+    assert not re.search(rb'(?:href|src)="/', content)
+    assert not re.search(r'["`]/(?:segment|examples)', script)
+
+
+def test_hosts_of_a_proxy_are_allowed_by_name(served):
+    page, _ = served
+    for host, allowed, expected in (
+        ("127.0.0.1", ["people.example"], 200),
+        ("127.0.0.1", [], 400),
+        ("0.0.0.0", ["other.example"], 400),
+        ("0.0.0.0", [], 200),
+    ):
+        client = TestClient(demo_server.make_app(page, host, allowed))
+        assert client.get("/", headers={"host": "people.example"}).status_code == expected
+    client = TestClient(demo_server.make_app(page, "::1"))
+    assert client.get("/", headers={"host": "[::1]:7860"}).status_code == 200
+    assert client.get("/", headers={"host": "evil.example"}).status_code == 400
 
 
 def test_options():

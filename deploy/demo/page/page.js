@@ -50,7 +50,7 @@ async function send(path, body) {
   }
 }
 
-const sendFile = (file) => file && send("/segment", file);
+const sendFile = (file) => file && send("segment", file);
 
 $("file").addEventListener("change", (event) => {
   sendFile(event.target.files[0]);
@@ -71,7 +71,7 @@ document.addEventListener("drop", (event) => {
 });
 document.addEventListener("paste", (event) => sendFile(event.clipboardData.files[0]));
 for (const button of document.querySelectorAll("#examples button")) {
-  button.addEventListener("click", () => send(`/examples/${button.dataset.number}`));
+  button.addEventListener("click", () => send(`examples/${button.dataset.number}`));
 }
 
 // ---- the result
