@@ -12,7 +12,6 @@ in the usual Pascal-Person-Part labels, so that scores stay comparable to publis
 from __future__ import annotations
 
 import argparse
-import random
 import shutil
 from collections import Counter
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from preprocessing_stage.converters.import_dataset import split_randomly
 from preprocessing_stage.dataset.check_dataset import DatasetError
 from preprocessing_stage.dataset.class_tree import IGNORE, ClassTree
 from preprocessing_stage.dataset.dataset_folder import (
@@ -109,13 +109,6 @@ def sample_problems(persons: list[Person], photograph: Path) -> list[str]:
         f"a mask has (height, width) {other}, the photograph {size}; make them equal"
         for other in sorted(sizes - {size})
     ]
-
-
-def split_randomly(ids: list[str], val_share: float, seed: int) -> dict[str, list[str]]:
-    """`ids` in two, each in their order and, given two ids or more, with one at least."""
-    count = min(max(round(val_share * len(ids)), 1), max(len(ids) - 1, 0))
-    val = set(random.Random(seed).sample(ids, count))
-    return {"train": [i for i in ids if i not in val], "val": [i for i in ids if i in val]}
 
 
 def convert(

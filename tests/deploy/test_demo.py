@@ -1,82 +1,22 @@
-"""The page: what it returns, what it refuses, and how it works in a real browser."""
+"""The page: what it returns and what it refuses."""
 
-import http.client
-import json
 import re
-import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
-from base64 import b64decode
-from io import BytesIO
 
 import numpy as np
 import pytest
-import uvicorn
-from PIL import Image
-from segmenter_fixtures import TREES, make_segmenter
+from demo_page import BINARY, TREE, photograph, post, send, unpacked
+from segmenter_fixtures import make_segmenter
 from starlette.testclient import TestClient
 
 from deploy.demo import __main__ as demo
 from deploy.demo import response as demo_response
 from deploy.demo import server as demo_server
-from deploy.demo.server import Demo, make_app
 from preprocessing_stage.dataset.shrink import shrunken_size
-
-TREE = TREES[1]  # five levels
-BINARY = {"content-type": "application/octet-stream"}
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-
-
-def photograph(height=30, width=44):
-    pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
-    buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue(), pixels
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    """A demo with two examples on a free port: (demo, port)."""
-    folder = tmp_path_factory.mktemp("examples")
-    for name in "ab":
-        (folder / f"{name}.png").write_bytes(photograph()[0])
-    page = Demo(
-        make_segmenter(TREE),
-        "tiny & <b>bold</b>",
-        sorted(folder.iterdir()),
-        max_bytes=1_000_000,
-        max_pixels=40_000,
-    )
-    config = uvicorn.Config(make_app(page, "127.0.0.1"), port=0, log_level="error")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield page, server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = True
-    thread.join()
-
-
-def send(port, method, path, body=None, **headers):
-    """Status, headers and content of a path, which is not normalised."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
-    response = connection.getresponse()
-    return response.status, response.headers, response.read()
-
-
-def post(port, body, path="/segment"):
-    status, _, content = send(port, "POST", path, body, **BINARY)
-    return status, json.loads(content)
-
-
-def unpacked(planes):
-    pictures = [Image.open(BytesIO(b64decode(plane.split(",")[1]))) for plane in planes]
-    return np.concatenate([np.asarray(p).transpose(2, 0, 1) for p in pictures])
 
 
 def test_an_upload_gets_the_result_of_the_segmenter(served):
@@ -264,101 +204,3 @@ def test_a_missing_package_is_named(tmp_path):
     )
     assert done.returncode and "pip install '.[demo]'" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine: apt-get install chromium")
-    api = pytest.importorskip("playwright.sync_api")
-    flags = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync"
-    with api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=[*flags.split(), "--disable-background-networking", "--disable-component-update"],
-        )
-        yield running
-        running.close()
-
-
-@pytest.fixture(params=[(1200, 800), (380, 800)], ids=["wide", "narrow"])
-def opened(served, browser, request):
-    """The page in a window; at the end nothing may have come from elsewhere or failed."""
-    width, height = request.param
-    page = browser.new_page(viewport={"width": width, "height": height})
-    wrong = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
-    own = (f"http://127.0.0.1:{served[1]}/", "data:")
-    page.on("request", lambda r: None if r.url.startswith(own) else wrong.append(r.url))
-    page.goto(own[0])
-    yield page
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    page.close()
-    assert not wrong
-
-
-def upload(page, content=None, name="photo.png"):
-    content = content or photograph(60, 88)[0]
-    page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": content})
-    page.wait_for_selector("body:not(.busy) #result:not([hidden])")
-
-
-def test_a_photograph_is_uploaded_and_its_chain_shown(opened, served):
-    upload(opened)
-    result = served[0].segmenter.segment(photograph(60, 88)[1])
-    assert opened.locator("#layers label").all_inner_texts() == [
-        *("photograph", "level 0", "level 1", "level 2", "level 3", "level 4", "uncertainty")
-    ]
-    assert opened.locator("#experts > li").count() == len(TREE.experts)
-    names = [leaf.name for leaf in TREE.leaves]
-    for y, x in np.random.default_rng(1).integers(0, (60, 88), (12, 2)):
-        opened.locator("#photograph").scroll_into_view_if_needed()
-        frame = opened.locator("#photograph").bounding_box()
-        scale = frame["width"] / 88
-        opened.mouse.move(frame["x"] + (x + 0.5) * scale, frame["y"] + (y + 0.5) * scale)
-        leaf = names[TREE.leaf_of_id(TREE.root.name)[result.labels[y, x]]]
-        assert opened.locator(".path b").last.inner_text() == leaf
-        rows = opened.locator("#readout .row").all_inner_texts()
-        shown = {name: float(share.removesuffix(" %")) for name, share in map(str.splitlines, rows)}
-        for name, share in zip(names, result.leaf_probabilities[:, y, x], strict=True):
-            assert shown[name] == pytest.approx(100 * share, abs=1.5)
-        assert shown["uncertainty"] == pytest.approx(100 * result.uncertainty[y, x], abs=1.5)
-
-
-def test_layers_are_switched_and_faded(opened):
-    upload(opened)
-    colours = (
-        "() => new Set(new Uint32Array(document.querySelector('#overlay').getContext('2d')"
-        ".getImageData(0, 0, 88, 60).data.buffer)).size"
-    )
-    opened.get_by_text("photograph", exact=True).click()
-    assert opened.evaluate(colours) == 1
-    opened.get_by_text("level 0", exact=True).click()
-    few = opened.evaluate(colours)
-    opened.get_by_text("uncertainty", exact=True).first.click()
-    assert 1 < few < opened.evaluate(colours)
-    opened.locator("#opacity").fill("20")
-    assert opened.locator("#overlay").evaluate("it => it.style.opacity") == "0.2"
-
-
-def test_an_example_is_one_click_and_keys_move_the_point(opened):
-    opened.locator("#examples button").first.click()
-    opened.wait_for_selector("body:not(.busy) #result:not([hidden])")
-    opened.locator("#stage").focus()
-    before = opened.locator("#readout").inner_html()
-    for _ in range(5):
-        opened.keyboard.press("ArrowRight")
-        opened.keyboard.press("ArrowDown")
-    assert opened.locator("#point").is_visible()
-    assert opened.locator("#readout").inner_html() != before
-
-
-def test_a_refusal_is_shown_on_the_page(served, browser):
-    page = browser.new_page()
-    page.goto(f"http://127.0.0.1:{served[1]}/")
-    page.set_input_files("#file", {"name": "x.png", "mimeType": "image/png", "buffer": b"nothing"})
-    page.wait_for_selector("#message.error")
-    assert "not an image" in page.locator("#message").inner_text()
-    assert not page.locator("#result").is_visible()
-    page.close()

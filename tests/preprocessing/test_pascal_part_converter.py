@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from preprocessing_stage.converters.pascal_part import LEAVES, PARTS_OF_LEAF, main, split_randomly
+from preprocessing_stage.converters.import_dataset import split_randomly
+from preprocessing_stage.converters.pascal_part import LEAVES, PARTS_OF_LEAF, main
 from preprocessing_stage.dataset.check_dataset import listing_problems
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_labels
