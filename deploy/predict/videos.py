@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,10 @@ def predict_video(job: Job, segmenter: Segmenter, files: PredictionFiles) -> Ent
         return entry | _predict(job, segmenter, files)
     except DecodeError as error:
         return entry | {"error": str(error)}
+    except require_av().error.FFmpegError as error:
+        if error.errno == errno.ENOSPC:  # of the whole run, not of this video
+            raise OSError(error.errno, error.strerror, str(files.video_path(job.name))) from error
+        return entry | {"error": f"its result could not be written: {error.strerror}"}
 
 
 def _predict(job: Job, segmenter: Segmenter, files: PredictionFiles) -> Entry:
