@@ -112,7 +112,7 @@ def test_a_single_level_has_no_errors_from_above(tiny_params, tmp_path):
     tree = ClassTree({"image": {"background": 0, "cat": 1, "dog": 2}})
     params = tiny_params(tree=tree.to_dict())
     page = report.report(params, write_results(tmp_path / "results", tree))
-    assert "Errors from above</h2>" not in page
+    assert "Oracle parents</h2>" not in page
     Page(page)
 
 
