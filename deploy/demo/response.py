@@ -46,6 +46,7 @@ def response(segmenter: Segmenter, image: np.ndarray) -> dict[str, Any]:
         "photograph": jpeg(shown),
         "planes": packed(planes(result, shown.shape[:2])),
         "leaves": [leaf.name for leaf in segmenter.tree.leaves],
+        "ids": [leaf.id for leaf in segmenter.tree.leaves],
         "levels": levels(segmenter.tree),
         "experts": [expert(trace, shown, segmenter.tree) for trace in traces],
     }

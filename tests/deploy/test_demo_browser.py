@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from demo_page import TREE, photograph
+from PIL import Image
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 
@@ -105,3 +106,19 @@ def test_a_refusal_is_shown_on_the_page(served, browser):
     assert "not an image" in page.locator("#message").inner_text()
     assert not page.locator("#result").is_visible()
     page.close()
+
+
+def test_label_map_overlay_and_cutout_are_downloaded(opened, served):
+    upload(opened)
+    result = served[0].segmenter.segment(photograph(60, 88)[1])
+    found = {}
+    for kind in ("labels", "overlay", "cutout"):
+        with opened.expect_download() as waiting:
+            opened.click(f"button[data-kind={kind}]")
+        assert waiting.value.suggested_filename == f"{kind}.png"
+        found[kind] = np.asarray(Image.open(waiting.value.path()))
+    np.testing.assert_array_equal(found["labels"][..., 0], result.labels)
+    assert found["overlay"].shape == found["cutout"].shape == (*result.labels.shape, 4)
+    background = result.leaf_probabilities[0]
+    assert (found["cutout"][background < 0.2, 3] > 250).all()
+    assert (found["cutout"][background > 0.8, 3] < 5).all()

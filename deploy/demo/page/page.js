@@ -187,6 +187,48 @@ function showLegend() {
 
 $("opacity").addEventListener("input", () => ($("overlay").style.opacity = $("opacity").value / 100));
 
+// ---- downloads, at the size that is shown
+
+const painters = {
+  labels({ data }) {
+    planes[0].forEach((leaf, i) => data.set([result.ids[leaf], result.ids[leaf], result.ids[leaf], 255], 4 * i));
+  },
+  cutout({ data }) {
+    const background = result.levels[0].find(({ colour }) => !colour)?.leaves ?? [];
+    for (let i = 0; i < planes[0].length; i++) {
+      const foreground = 1 - background.reduce((sum, leaf) => sum + planes[2 + leaf][i] / 255, 0);
+      data[4 * i + 3] = 255 * Math.max(0, Math.min(1, 2 * foreground - 0.5)); // as predict --cutout
+    }
+  },
+};
+
+function download(kind) {
+  const canvas = element("canvas");
+  canvas.width = result.width;
+  canvas.height = result.height;
+  const context = canvas.getContext("2d");
+  if (kind !== "labels") context.drawImage($("photograph"), 0, 0);
+  if (kind === "overlay") {
+    context.globalAlpha = $("opacity").value / 100;
+    context.drawImage($("overlay"), 0, 0);
+  } else {
+    const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
+    painters[kind](pixels);
+    context.putImageData(pixels, 0, 0);
+  }
+  canvas.toBlob((blob) => {
+    const link = element("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = `${kind}.png`;
+    link.click();
+    URL.revokeObjectURL(link.href);
+  });
+}
+
+for (const button of document.querySelectorAll(".downloads button")) {
+  button.addEventListener("click", () => download(button.dataset.kind));
+}
+
 // ---- the point
 
 const point = { x: 0, y: 0 }; // pixels of the photograph
