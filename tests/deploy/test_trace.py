@@ -65,7 +65,7 @@ def test_an_expert_with_an_empty_region_has_no_view():
 
 def test_hooks_are_removed_after_a_failure():
     segmenter = make_segmenter()
-    with pytest.raises(AttributeError):
+    with pytest.raises(TypeError):
         segment_with_trace(segmenter, None)
     assert not any(expert._forward_hooks for expert in segmenter.runner.experts.values())
 

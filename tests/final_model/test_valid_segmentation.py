@@ -112,8 +112,8 @@ def test_render_draws_what_evaluation_wrote(
         render.main()
         written.append({path.name: path.read_bytes() for path in render.PICTURES.iterdir()})
     assert written[0] == written[1]  # DVC sees no change where there is none
-    names = ("best", "class_iou", "confusion", "examples", "worst")
-    assert sorted(written[0]) == [f"{name}.png" for name in names]
+    names = ["best.jpg", "class_iou.png", "confusion.png", "examples.jpg", "worst.jpg"]
+    assert sorted(written[0]) == names
 
     with Path("results/final/images.csv").open(newline="") as file:
         iou = {line["id"]: float(line["mIoU_2"]) for line in csv.DictReader(file)}
