@@ -37,6 +37,8 @@ from preprocessing_stage.params import load_params as load_preprocessing_params
 from train_stage.model import Expert
 from train_stage.params import load_params
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 
 
@@ -129,7 +131,6 @@ def test_the_baselines_are_as_large_as_ours(repo_params, tree):
     assert all_of_them == pytest.approx(len(tree.experts) * own, rel=0.01)
 
 
-@pytest.mark.slow
 def test_segmentation(setup, tree):
     names = {"images", "side", "ours_latency", "baseline_latency", "ours", "baseline_single"}
     check(segmentation.measure(setup), names | {"fast", "baseline_batched", "precision"})
@@ -187,13 +188,11 @@ def check_figures(figures: dict[str, float]) -> None:
     assert 50 < figures["mebibytes"] < 10_000
 
 
-@pytest.mark.slow
 def test_ray(setup):
     names = {"images", "one_worker", "two_workers", "without_ray", "start_seconds"}
     check(ray_workers.measure(setup), names)
 
 
-@pytest.mark.slow
 def test_side_by_side(setup):
     names = {"experts", "images", "together", "one_after_another", "two_processes"}
     result = side_by_side.measure(setup)
@@ -201,7 +200,6 @@ def test_side_by_side(setup):
     assert result.experts == ["upper_body", "lower_body"]
 
 
-@pytest.mark.slow
 def test_a_child_that_fails_is_told_of(tmp_path):
     with pytest.raises(RuntimeError, match="packing: exit code 1"):
         child.run_child(tmp_path, "packing")

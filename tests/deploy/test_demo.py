@@ -169,6 +169,7 @@ def test_options():
         demo._parser().parse_args(["--max-megabytes", "0"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tta", [False, True])
 def test_the_page_shows_the_labels_of_the_whole_image(tta):
     """A photograph larger than the page is not scaled down before it is segmented."""

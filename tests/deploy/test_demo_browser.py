@@ -7,6 +7,8 @@ import pytest
 from demo_page import TREE, photograph
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 
 

@@ -15,6 +15,8 @@ from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.shrink import shrink
 
+pytestmark = pytest.mark.slow
+
 DEEP = ClassTree(
     {"scene": {"none": 0, "thing": {"tail": 9, "animal": {"front": {"l": 7, "r": 30}, "back": 4}}}}
 )

@@ -135,6 +135,7 @@ def test_a_full_disk_ends_the_run_and_leaves_nothing_half_written(
 # --- all kinds -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_kind_of_input_does_what_the_docs_say(place: Path) -> None:
     make_all(place / "in")
     code, entries = run_predict(place / "in", place / "out")

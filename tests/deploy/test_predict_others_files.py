@@ -23,6 +23,7 @@ def contents() -> dict[str, bytes]:
     return {str(p): p.read_bytes() for p in Path().rglob("*") if p.is_file()}
 
 
+@pytest.mark.slow
 @settings(
     max_examples=25,
     deadline=None,

@@ -135,6 +135,7 @@ def test_bombs_are_refused_by_what_they_claim() -> None:
     assert decode_image(PNG, max_pixels=2400).size == (40, 60)
 
 
+@pytest.mark.slow
 def test_the_limit_can_be_raised_above_that_of_pillow() -> None:
     content = encoded(Image.new("1", (20_000, 10_000)), "PNG")  # 200 megapixels
     with pytest.raises(DecodeError, match="pixels"):
@@ -142,6 +143,7 @@ def test_the_limit_can_be_raised_above_that_of_pillow() -> None:
     assert decode_image(content, max_pixels=200_000_000).size == (10_000, 20_000)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_large_images_in_many_threads_take_the_memory_of_one(tmp_path: Path) -> None:
     path = tmp_path / "large.png"

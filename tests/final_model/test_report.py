@@ -11,6 +11,8 @@ from final_model_stage import report
 from final_model_stage.reporting.templates import fill
 from preprocessing_stage.dataset.class_tree import ClassTree
 
+pytestmark = pytest.mark.slow
+
 
 class Page(HTMLParser):
     """Addresses and texts; fails where tags do not close in order."""

@@ -27,6 +27,8 @@ from preprocessing_stage.drawing.palette import palette
 from train_stage.model import Expert
 from train_stage.params import ModelParams
 
+pytestmark = pytest.mark.slow
+
 PARAMS = f"""
 tree: {SECTION}
 data: {{folder: data, longest_side: 48, near_gray_chroma: 12, description: drawings, licence: none}}

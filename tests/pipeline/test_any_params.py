@@ -41,6 +41,7 @@ def mutations(draw: st.DrawFn) -> tuple[dict[str, Any], tuple[Any, ...]]:
     return sections, path
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(mutations())
 def test_any_mutation_is_valid_or_refused_by_its_name(mutation):
@@ -64,6 +65,7 @@ def assert_plan(sections: dict[str, Any]) -> None:
         assert params.input_size % params.model.stride == 0
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(
     key=st.sampled_from(

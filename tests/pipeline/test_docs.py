@@ -242,6 +242,7 @@ def run(module: str, *arguments: str) -> None:
         importlib.import_module(module).main()
 
 
+@pytest.mark.slow
 def test_the_example_becomes_a_segmenter(animals):
     run("final_model_stage.pipeline.check_params", "profiles/animals.yaml")
     for name in ("pack_samples", "class_frequencies", "find_grayscale", "sample_sheet"):

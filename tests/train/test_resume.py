@@ -39,6 +39,8 @@ from train_stage import trainer as training_module
 from train_stage.checkpoint import Checkpoint
 from train_stage.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_finished_run_is_kept_until_dvc_has_recorded_it(tmp_path: Path) -> None:
     """A kill between the end of the training and DVC's note of it costs no training."""

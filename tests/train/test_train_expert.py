@@ -189,6 +189,7 @@ def test_a_second_phase_sees_larger_inputs_at_its_own_rate(tmp_path: Path) -> No
     assert settings.experts["person"].input_size == 48
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [{}, TIMM | {"dropout": 0.2}], ids=["unet", "timm"])
 def test_the_decoder_phase_changes_the_decoder_only(tmp_path: Path, model: dict[str, Any]) -> None:
     write_project(tmp_path, model=model, epochs=1)
