@@ -49,13 +49,14 @@ LOCK = ".lock"
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     warnings.filterwarnings("ignore", module="PIL")  # image_reader.py checks what they warn of
+    is_new = not arguments.out.exists()
     with ExitStack() as stack:
         try:
             stack.enter_context(file_lock(arguments.out / LOCK, f"writing to {arguments.out}"))
         except SystemExit as refused:
             print(refused.code, file=sys.stderr)
             raise SystemExit(2) from refused
-        stack.callback(_leave, arguments.out)
+        stack.callback(_leave, arguments.out, is_new)
         try:
             failed = _run(arguments)
         except KeyboardInterrupt:
@@ -65,11 +66,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(1)
 
 
-def _leave(out: Path) -> None:
-    """Remove the lock, and the folder if nothing was written into it."""
+def _leave(out: Path, is_new: bool) -> None:
+    """Remove the lock, and a new folder if nothing was written into it."""
     (out / LOCK).unlink(missing_ok=True)
-    with suppress(OSError):
-        out.rmdir()
+    if is_new:
+        with suppress(OSError):
+            out.rmdir()
 
 
 def _run(arguments: argparse.Namespace) -> int:

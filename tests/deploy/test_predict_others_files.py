@@ -203,3 +203,12 @@ def test_ctrl_c_is_neither_success_nor_a_trace(
     assert run("a.png") == 130
     assert capsys.readouterr().err.endswith("interrupted; resume with --skip-existing\n")
     assert not Path("out/.lock").exists()
+
+
+def test_an_empty_folder_of_the_user_stays_where_nothing_is_tried(place: Path) -> None:
+    Path("out").mkdir()
+    assert run("nothing.png") == 2
+    assert Path("out").is_dir() and outputs() == set()
+    Path("out").rmdir()
+    assert run("nothing.png") == 2
+    assert not Path("out").exists()

@@ -20,7 +20,7 @@ GONE = {
     "dataset-level": r"\b[Dd]ata set protocol\b",
     "image-level": r"\b[Pp]er-image protocol\b",
     "random": r"\bby lot\b|\bdrawn by lot\b",
-    "prefetch, atomic write, file lock": r"\bwhole_files\b|\brefused_in_words_ahead\b",
+    "prefetch, atomic write, file lock": r"\bwhole_files\b",
     "min_crop_scale": r"\bsmallest_crop\b",
     "class_weight_power": r"\bclass_weight_damping\b",
     "EPS, MAX_...": r"\bLEAST(_[A-Z]+)?\b|\bMOST_[A-Z]+\b|\bmost_(pixels|bytes)\b",
