@@ -10,4 +10,5 @@ ruff check .
 ruff format --check .
 codespell
 mypy
-python -m pytest "$@"
+# A test file is one process's: its fixtures are made once. Each process takes 1.5 GB.
+python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"

@@ -10,7 +10,6 @@ from itertools import pairwise
 from types import MethodType
 from typing import Any
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -105,6 +104,8 @@ class TimmEncoder(nn.Module):
 
     def __init__(self, params: ModelParams) -> None:
         super().__init__()
+        import timm  # takes as long as torch itself, and other encoders do without
+
         self.net = timm.create_model(params.encoder, features_only=True)
         for module in self.net.modules():
             if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:

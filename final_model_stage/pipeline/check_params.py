@@ -10,14 +10,11 @@ import argparse
 from difflib import get_close_matches
 from pathlib import Path
 
-import timm
-
 from final_model_stage.params import final_problems
 from preprocessing_stage.dataset.check_dataset import DatasetError, listing_problems
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 from preprocessing_stage.params import ParamsError, preprocessing_problems, read_yaml
 from preprocessing_stage.paths import PARAMS_FILE, RENDERED_PEOPLE
-from train_stage.encoder_weights import PACKAGES, no_package
 from train_stage.init_from import init_file
 from train_stage.params import SHARED, TrainParams, section_of, train_problems
 
@@ -60,10 +57,18 @@ def _missing_starts(train: TrainParams) -> list[str]:
 
 def _encoder_problems(train: TrainParams) -> list[str]:
     """Encoders that timm does not know, and weights for them that are not there."""
+    experts = {SHARED: train.shared, **train.experts}
+    experts = {name: e for name, e in experts.items() if e.model.encoder != "unet"}
+    if not experts:
+        return []
+    import timm  # takes as long as torch itself
+
+    from train_stage.encoder_weights import PACKAGES, no_package
+
     problems = []
-    for name, expert in {SHARED: train.shared, **train.experts}.items():
+    for name, expert in experts.items():
         encoder, weights, key = expert.model.encoder, expert.encoder_weights, section_of(name)
-        if encoder != "unet" and not timm.is_model(encoder):
+        if not timm.is_model(encoder):
             alike = get_close_matches(encoder, timm.list_models(), n=3)
             problems.append(
                 f"{key}.model.encoder: timm has no {encoder}; "
