@@ -5,7 +5,7 @@ import pkgutil
 import sys
 
 PACKAGES = ("preprocessing_stage", "train_stage", "final_model_stage", "deploy")
-EXTRAS = {"onnx", "onnxruntime", "starlette", "uvicorn", "ray", "av"}
+EXTRAS = {"onnx", "onnx_ir", "onnxruntime", "onnxscript", "starlette", "uvicorn", "ray", "av"}
 EXTRAS |= {"scipy", "pycocotools", "pillow_heif"}
 
 failed = []

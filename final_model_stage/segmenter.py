@@ -88,7 +88,7 @@ class Chain:
             own = probabilities[rows]
             if self._is_needed(region):
                 if name != self.tree.root.name:
-                    predicted = yield View(name, region, self._box(name, region))
+                    predicted = yield View(name, region, self._box(name, region), region)
                 elif root is None:
                     predicted = yield from self.root_views(height, width)
                 else:
@@ -113,13 +113,13 @@ class Chain:
         """
         root = self.tree.root.name
         everywhere = torch.ones(height, width, dtype=torch.bool)
-        total = yield View(root, everywhere, whole_image(height, width))
+        total = yield View(root, everywhere, whole_image(height, width), everywhere)
         if self.settings.tta_views:
             oblong = torch.scalar_tensor(height) != torch.scalar_tensor(width)
             for box in end_squares(height, width):
                 covered = inside_box(box, height, width) & oblong
                 if self._is_needed(covered):
-                    total = total + covered * (yield View(root, everywhere, box))
+                    total = total + covered * (yield View(root, everywhere, box, covered))
             if self.background is not None:
                 root_split = self.splits[root].conditionals(total)
                 foreground = most_probable(root_split) != self.background
@@ -129,7 +129,7 @@ class Chain:
                 is_close = area < self.settings.closer_view_max_area * height * width
                 covered = inside_box(box, height, width) & is_close & foreground.any()
                 if self._is_needed(covered):
-                    total = total + covered * (yield View(root, everywhere, box))
+                    total = total + covered * (yield View(root, everywhere, box, covered))
         return total / total.sum(0)
 
     def _box(self, name: str, region: Tensor) -> Tensor:

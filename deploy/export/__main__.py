@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.export.formats import FORMATS, export
+from deploy.export.formats import FORMATS
 from deploy.export.verify import draw_images, find_photographs, latency, verify
 from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.atomic_write import atomic_write
@@ -30,10 +30,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         photographs = find_photographs(arguments.images, arguments.out)
         images = photographs or draw_images()
         segmenter = Segmenter.load(arguments.segmenter, "32-true")
-        program = export(segmenter)
         arguments.out.mkdir(parents=True, exist_ok=True)
         with atomic_write(path, "wb") as file:
-            chosen.write(program, segmenter.tree, file)
+            chosen.write(segmenter, file)
             file.flush()
             run = chosen.open(Path(file.name))
             agreement = verify(segmenter, run, images)

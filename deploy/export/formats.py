@@ -10,9 +10,8 @@ from typing import IO
 
 import numpy as np
 import torch
-from torch.export import Dim, ExportedProgram
 
-from deploy.export.graph import ChainGraph
+from deploy.export.graph import ChainGraph, Networks, export_chain
 from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.drawing.palette import palette
@@ -24,40 +23,28 @@ Run = Callable[[np.ndarray], np.ndarray]
 @dataclass(frozen=True)
 class Format:
     file: str
-    write: Callable[[ExportedProgram, ClassTree, IO[bytes]], None]
+    write: Callable[[Segmenter, IO[bytes]], None]
+    """Raises ValueError for a segmenter with MC-dropout samples."""
     open: Callable[[Path], Run]
 
 
-def export(segmenter: Segmenter) -> ExportedProgram:
-    """The whole chain as a graph. Raises ValueError for a segmenter with MC-dropout samples."""
-    graph = ChainGraph(segmenter)
-    example = torch.randint(0, 256, (90, 120, 3), dtype=torch.uint8)
-    sides = {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}
-    with torch.no_grad():
-        return torch.export.export(graph, (example,), dynamic_shapes=(sides,))
-
-
-def write_torch(program: ExportedProgram, tree: ClassTree, file: IO[bytes]) -> None:
+def write_torch(segmenter: Segmenter, file: IO[bytes]) -> None:
     """As torch.export saves it; `classes` and `colours` are extra files."""
-    torch.export.save(program, file, extra_files=metadata(tree))
+    graph = ChainGraph(segmenter.settings, Networks(segmenter.experts))
+    torch.export.save(export_chain(graph), file, extra_files=metadata(segmenter.tree))
 
 
-def write_onnx(program: ExportedProgram, tree: ClassTree, file: IO[bytes]) -> None:
+def write_onnx(segmenter: Segmenter, file: IO[bytes]) -> None:
     """As ONNX; `classes` and `colours` are in its metadata."""
     try:
-        import onnxscript  # noqa: F401
+        import onnx_ir
+
+        from deploy.export.onnx_file import chain_model
     except ImportError as error:
         raise ImportError("ONNX needs pip install '.[export]'") from error
-    onnx = torch.onnx.export(
-        program,
-        dynamo=True,
-        input_names=["image"],
-        output_names=["probabilities", "labels"],
-        verbose=False,
-    )
-    assert onnx is not None
-    onnx.model.metadata_props.update(metadata(tree))
-    file.write(onnx.model_proto.SerializeToString())
+    model = chain_model(segmenter.settings, segmenter.experts)
+    model.metadata_props.update(metadata(segmenter.tree))
+    file.write(onnx_ir.to_proto(model).SerializeToString())
 
 
 def metadata(tree: ClassTree) -> dict[str, str]:

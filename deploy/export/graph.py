@@ -6,36 +6,53 @@ The method is that of final_model_stage.segmenter; here it is only recorded.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
 
 from final_model_stage.chain.decisions import decide, leaf_probabilities, resize
+from final_model_stage.chain.settings import Settings
 from final_model_stage.chain.views import View, predict
-from final_model_stage.segmenter import Chain, Segmenter
+from final_model_stage.segmenter import Chain
+from train_stage.model import Expert
 from train_stage.regions import pixel_centres
+
+Experts = Callable[[str, Tensor, Tensor, Tensor], Tensor]
+"""Expert's name, crops (B, 3, S, S), masks (B, 1, S, S), and a bool () that says whether any of it
+is used -> logits (B, leaves, S, S), of any value if it is not."""
+
+
+class Networks(nn.Module):
+    """`Experts` that are recorded along with the chain: all predict, whether used or not."""
+
+    def __init__(self, experts: Mapping[str, Expert]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleDict(copy.deepcopy(dict(experts))).cpu().eval()
+
+    def forward(self, name: str, crops: Tensor, masks: Tensor, used: Tensor) -> Tensor:
+        logits: Tensor = self.networks[name](crops, masks)
+        return logits
 
 
 class ChainGraph(nn.Module):
-    """A segmenter that can be exported: for one image of any size."""
+    """A segmenter that can be recorded: for one image of any size."""
 
-    def __init__(self, segmenter: Segmenter) -> None:
+    def __init__(self, settings: Settings, experts: Experts) -> None:
         """Raises ValueError for MC-dropout samples: a graph is deterministic."""
         super().__init__()
-        self.settings = segmenter.settings
-        if self.settings.mc_dropout_samples > 1:
+        if settings.mc_dropout_samples > 1:
             raise ValueError(
-                f"the segmenter averages {self.settings.mc_dropout_samples} MC-dropout samples, "
-                "which no graph can repeat; export one with `mc_dropout_samples` 1 in "
-                "segmenter.json"
+                f"the segmenter averages {settings.mc_dropout_samples} MC-dropout samples, which "
+                "no graph can repeat; export one with `mc_dropout_samples` 1 in segmenter.json"
             )
-        self.chain = Chain(self.settings, traced=True)
-        self.experts = nn.ModuleDict(copy.deepcopy(segmenter.experts)).cpu()
-        for name, expert in self.settings.experts.items():
+        self.settings, self.experts = settings, experts
+        self.chain = Chain(settings, traced=True)
+        for name, expert in settings.experts.items():
             self.register_buffer(f"centres_{name}", pixel_centres(expert.input_size))
-        self.eval()
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Leaf probabilities (leaves, H, W) float32 and leaf ids (H, W) uint8.
@@ -58,8 +75,12 @@ class ChainGraph(nn.Module):
     def _predict(self, view: View, image: Tensor) -> Tensor:
         """Leaf probabilities (leaves, h, w) of a view of an image (3, h, w)."""
         crop, mask = view.crop(image, self.get_buffer(f"centres_{view.expert}"))
-        expert = self.experts[view.expert]
-        [found] = predict(expert, crop[None], mask[None], self.settings.tta_flip)
+        used = view.used.any()
+
+        def network(crops: Tensor, masks: Tensor) -> Tensor:
+            return self.experts(view.expert, crops, masks, used)
+
+        [found] = predict(network, crop[None], mask[None], self.settings.tta_flip)
         return view.paste(found)
 
     def _shrink(self, image: Tensor) -> Tensor:
@@ -78,3 +99,12 @@ class ChainGraph(nn.Module):
             image = F.interpolate(image, size, mode="bicubic", antialias=True)
             image = image.round().clamp(0, 255)
         return image
+
+
+def export_chain(graph: ChainGraph) -> ExportedProgram:
+    """The recorded chain, for images of any size."""
+    example = torch.randint(0, 256, (90, 120, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        return torch.export.export(
+            graph, (example,), dynamic_shapes=({0: Dim.DYNAMIC, 1: Dim.DYNAMIC},)
+        )

@@ -23,6 +23,8 @@ class View:
     """(h, w) bool: every other pixel is zeroed."""
     box: Tensor
     """(4,) float32, left top right bottom."""
+    used: Tensor
+    """(h, w) bool: where the prediction counts; if nowhere, the expert need not predict."""
 
     def crop(self, image: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
         """Crop (3, S, S) of an image (3, h, w) in 0..1, and the region's mask (1, S, S).

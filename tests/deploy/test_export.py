@@ -48,6 +48,23 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_an_expert_whose_region_is_empty_does_not_run(tmp_path: Path) -> None:
+    segmenter = tiny_segmenter(tree=SMALL, tta=True)
+    with torch.no_grad():
+        segmenter.experts["person"].head.bias[0] += 100  # all is background
+    with (tmp_path / "chain.onnx").open("wb") as file:
+        formats.write_onnx(segmenter, file)
+    options = onnxruntime.SessionOptions()
+    options.enable_profiling, options.profile_file_prefix = True, str(tmp_path / "run")
+    session = onnxruntime.InferenceSession(tmp_path / "chain.onnx", options)
+    session.run(["labels"], {"image": np.zeros((40, 40, 3), np.uint8)})
+    events = json.loads(Path(session.end_profiling()).read_text())
+    ran = [event for event in events if "Conv" in event.get("args", {}).get("op_name", "")]
+    network = segmenter.experts["person"].modules()
+    # Of a square image the root predicts one view; its children predict none.
+    assert len(ran) == sum(isinstance(module, torch.nn.Conv2d) for module in network)
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_file_gives_the_segmenters_labels(exported: Path, kind: str) -> None:
     run = FORMATS[kind].open(exported / "exported" / FORMATS[kind].file)
@@ -130,7 +147,7 @@ def test_without_photographs_it_is_verified_on_drawn_scenes(
         verified.append(image)
         return segmenter(image)
 
-    fake = Format("segmenter.fake", lambda program, tree, file: None, lambda path: run)
+    fake = Format("segmenter.fake", lambda segmenter, file: None, lambda path: run)
     monkeypatch.setitem(FORMATS, "torch", fake)
     export.main([str(exported / "segmenter"), "--out", "out", "--format", "torch"])
     assert Path("out/segmenter.fake").exists()

@@ -9,7 +9,7 @@ from drawn_files import photograph
 from export_images import images
 from input_kinds import TREE, tiny_segmenter
 
-from deploy.export.graph import ChainGraph
+from deploy.export.graph import ChainGraph, Networks
 from final_model_stage.chain.runner import Runner
 from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.class_tree import ClassTree
@@ -22,10 +22,14 @@ DEEP = ClassTree(
 )
 
 
+def graph_of(segmenter: Segmenter) -> ChainGraph:
+    return ChainGraph(segmenter.settings, Networks(segmenter.experts))
+
+
 @pytest.mark.parametrize("size", [(40, 60), (300, 500), (60, 60), (31, 32), (90, 61)])
 def test_it_shrinks_like_pillow(size: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    graph = ChainGraph(tiny_segmenter())
+    graph = graph_of(tiny_segmenter())
     small = graph._shrink(torch.from_numpy(image).permute(2, 0, 1)[None].float())
     expected = shrink(image, 32)
     assert tuple(small.shape) == (1, 3, *expected.shape[:2])
@@ -38,7 +42,7 @@ def test_it_shrinks_like_pillow(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("tta", [False, True])
 def test_the_graph_gives_what_the_segmenter_gives(mode: str, tta: bool, tree: ClassTree) -> None:
     segmenter = tiny_segmenter(mode, tree=tree, tta=tta)
-    graph = ChainGraph(segmenter)
+    graph = graph_of(segmenter)
     for image in images():
         with torch.inference_mode():
             probabilities, labels = graph(torch.from_numpy(image))
@@ -76,7 +80,7 @@ def test_the_graph_has_the_views_of_the_segmenter(
         views = 0
         expected = segmenter.segment(image)
         taken.add(views)
-        probabilities, labels = ChainGraph(segmenter)(torch.from_numpy(image))
+        probabilities, labels = graph_of(segmenter)(torch.from_numpy(image))
         np.testing.assert_allclose(
             probabilities.detach(), expected.leaf_probabilities, atol=1e-4, rtol=0
         )
@@ -89,10 +93,10 @@ def test_experts_without_a_region_change_nothing() -> None:
     with torch.no_grad():  # all is background
         segmenter.experts["person"].head.bias[0] += 99
     image = images()[1]
-    _, labels = ChainGraph(segmenter)(torch.from_numpy(image))
+    _, labels = graph_of(segmenter)(torch.from_numpy(image))
     assert not labels.any() and not segmenter(image).any()
 
 
 def test_mc_dropout_is_refused() -> None:
     with pytest.raises(ValueError, match="3 MC-dropout samples"):
-        ChainGraph(tiny_segmenter(mc_dropout_samples=3))
+        graph_of(tiny_segmenter(mc_dropout_samples=3))
