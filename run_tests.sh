@@ -10,5 +10,5 @@ ruff check .
 ruff format --check .
 codespell
 mypy
-# A test file is one process's: its fixtures are made once. Each process takes 1.5 GB.
+# A file's tests run in one process, so that its fixtures are made once.
 python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"

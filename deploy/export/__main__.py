@@ -30,9 +30,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         photographs = find_photographs(arguments.images, arguments.out)
         images = photographs or draw_images()
         segmenter = Segmenter.load(arguments.segmenter, "32-true")
+        content = chosen.encode(segmenter)
         arguments.out.mkdir(parents=True, exist_ok=True)
         with atomic_write(path, "wb") as file:
-            chosen.write(segmenter, file)
+            file.write(content)
             file.flush()
             run = chosen.open(Path(file.name))
             agreement = verify(segmenter, run, images)

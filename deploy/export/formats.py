@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
@@ -23,18 +23,20 @@ Run = Callable[[np.ndarray], np.ndarray]
 @dataclass(frozen=True)
 class Format:
     file: str
-    write: Callable[[Segmenter, IO[bytes]], None]
-    """Raises ValueError for a segmenter with MC-dropout samples."""
+    encode: Callable[[Segmenter], bytes]
+    """The content of the file. Raises ValueError for a segmenter with MC-dropout samples."""
     open: Callable[[Path], Run]
 
 
-def write_torch(segmenter: Segmenter, file: IO[bytes]) -> None:
+def encode_torch(segmenter: Segmenter) -> bytes:
     """As torch.export saves it; `classes` and `colours` are extra files."""
     graph = ChainGraph(segmenter.settings, Networks(segmenter.experts))
+    file = BytesIO()
     torch.export.save(export_chain(graph), file, extra_files=metadata(segmenter.tree))
+    return file.getvalue()
 
 
-def write_onnx(segmenter: Segmenter, file: IO[bytes]) -> None:
+def encode_onnx(segmenter: Segmenter) -> bytes:
     """As ONNX; `classes` and `colours` are in its metadata."""
     try:
         import onnx_ir
@@ -44,7 +46,8 @@ def write_onnx(segmenter: Segmenter, file: IO[bytes]) -> None:
         raise ImportError("ONNX needs pip install '.[export]'") from error
     model = chain_model(segmenter.settings, segmenter.experts)
     model.metadata_props.update(metadata(segmenter.tree))
-    file.write(onnx_ir.to_proto(model).SerializeToString())
+    content: bytes = onnx_ir.to_proto(model).SerializeToString()
+    return content
 
 
 def metadata(tree: ClassTree) -> dict[str, str]:
@@ -78,6 +81,6 @@ def open_onnx(path: Path) -> Run:
 
 
 FORMATS = {
-    "onnx": Format("segmenter.onnx", write_onnx, open_onnx),
-    "torch": Format("segmenter.pt2", write_torch, open_torch),
+    "onnx": Format("segmenter.onnx", encode_onnx, open_onnx),
+    "torch": Format("segmenter.pt2", encode_torch, open_torch),
 }

@@ -104,7 +104,9 @@ class ChainGraph(nn.Module):
 def export_chain(graph: ChainGraph) -> ExportedProgram:
     """The recorded chain, for images of any size."""
     example = torch.randint(0, 256, (90, 120, 3), dtype=torch.uint8)
+    sides = {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}
     with torch.no_grad():
-        return torch.export.export(
-            graph, (example,), dynamic_shapes=({0: Dim.DYNAMIC, 1: Dim.DYNAMIC},)
-        )
+        program = torch.export.export(graph, (example,), dynamic_shapes=(sides,))
+    for node in program.graph.nodes:  # paths of this machine's files, which are nobody's business
+        node.meta.pop("stack_trace", None)
+    return program

@@ -13,6 +13,7 @@ from typing import Any
 
 import onnx_ir as ir
 import torch
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from onnxscript import optimizer
 from torch import Tensor
 
@@ -80,9 +81,11 @@ def _to_onnx(program: Any, *args: Any, **options: Any) -> ir.Model:
     assert recorded is not None
     model = recorded.model
     optimizer.inline(model)
-    for _ in range(2):
+    for _ in range(2):  # what a first time folds lets a second one go on
         optimizer.fold_constants(model)
         optimizer.remove_unused_nodes(model)
+    # The exporter notes where in which file each node comes from.
+    ClearMetadataAndDocStringPass()(model)
     return model
 
 

@@ -52,8 +52,7 @@ def test_an_expert_whose_region_is_empty_does_not_run(tmp_path: Path) -> None:
     segmenter = tiny_segmenter(tree=SMALL, tta=True)
     with torch.no_grad():
         segmenter.experts["person"].head.bias[0] += 100  # all is background
-    with (tmp_path / "chain.onnx").open("wb") as file:
-        formats.write_onnx(segmenter, file)
+    (tmp_path / "chain.onnx").write_bytes(formats.encode_onnx(segmenter))
     options = onnxruntime.SessionOptions()
     options.enable_profiling, options.profile_file_prefix = True, str(tmp_path / "run")
     session = onnxruntime.InferenceSession(tmp_path / "chain.onnx", options)
@@ -73,6 +72,11 @@ def test_file_gives_the_segmenters_labels(exported: Path, kind: str) -> None:
     given = [image for image in images() if kind == "onnx" or min(image.shape[:2]) > 5]
     same = [(run(image) == segmenter(image)).ravel() for image in given]
     assert np.concatenate(same).mean() >= MIN_AGREEMENT
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_file_names_no_folder_of_the_machine_it_was_made_on(exported: Path, kind: str) -> None:
+    assert str(ROOT).encode() not in (exported / "exported" / FORMATS[kind].file).read_bytes()
 
 
 def test_onnx_gives_probabilities_and_holds_its_classes(exported: Path) -> None:
@@ -114,7 +118,7 @@ def test_an_export_with_other_labels_is_not_kept(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    wrong = Format("segmenter.pt2", formats.write_torch, lambda path: lambda image: image[..., 0])
+    wrong = Format("segmenter.pt2", formats.encode_torch, lambda path: lambda image: image[..., 0])
     monkeypatch.setitem(FORMATS, "torch", wrong)
     words = [str(exported / "segmenter"), "--out", str(tmp_path), "--format", "torch"]
     with pytest.raises(SystemExit, match="2"):
@@ -147,7 +151,7 @@ def test_without_photographs_it_is_verified_on_drawn_scenes(
         verified.append(image)
         return segmenter(image)
 
-    fake = Format("segmenter.fake", lambda segmenter, file: None, lambda path: run)
+    fake = Format("segmenter.fake", lambda segmenter: b"", lambda path: run)
     monkeypatch.setitem(FORMATS, "torch", fake)
     export.main([str(exported / "segmenter"), "--out", "out", "--format", "torch"])
     assert Path("out/segmenter.fake").exists()

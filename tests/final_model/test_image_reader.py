@@ -1,4 +1,4 @@
-"""Images and videos of any origin: right colours, upright, bounded, and errors that help."""
+"""Images of any origin: right colours, upright, bounded, and errors that help."""
 
 from __future__ import annotations
 
@@ -16,18 +16,14 @@ from drawn_files import (
     photograph,
     png,
     rgb16,
-    sound,
     transparent,
     turned,
-    turned_video,
-    video,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from input_kinds import JPEG, KINDS, PNG, ROOT, make_all
 from PIL import Image, ImageCms, ImageOps
 
-from deploy.predict.video_reader import decode_video
 from final_model_stage import image_reader as decode
 from final_model_stage.image_reader import WORK_SIDE, DecodedImage, DecodeError, decode_image
 
@@ -216,56 +212,6 @@ def test_damaged_files_give_an_image_or_an_error(contents, data) -> None:
         assert decoded.image.dtype == np.uint8 and decoded.image.shape[2] == 3
         assert max(decoded.image.shape) <= WORK_SIDE
         assert decoded.size[0] * decoded.size[1] <= 1_000_000
-
-
-def test_a_video_gives_its_frames_and_their_times(tmp_path: Path) -> None:
-    video(tmp_path / "a.mp4")
-    frames = list(decode_video(tmp_path / "a.mp4"))
-    assert [round(frame.seconds, 3) for frame in frames] == [round(k / 10, 3) for k in range(12)]
-    for seed, frame in enumerate(frames):
-        expected = np.asarray(photograph((48, 64), seed))
-        assert np.abs(frame.image.astype(int) - expected).mean() < 12
-
-
-def test_a_turned_video_comes_upright(tmp_path: Path) -> None:
-    video(tmp_path / "a.mp4", count=1)
-    turned_video(tmp_path / "b.mp4")
-    [plain] = decode_video(tmp_path / "a.mp4")
-    upright = next(decode_video(tmp_path / "b.mp4"))
-    assert upright.image.shape == (64, 48, 3)
-    assert difference(upright.image, np.rot90(plain.image, -1)) < 40
-
-
-def test_large_frames_are_scaled_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deploy.predict.video_reader.WORK_SIDE", 32)
-    video(tmp_path / "a.mp4", count=1)
-    [frame] = decode_video(tmp_path / "a.mp4")
-    assert frame.image.shape == (24, 32, 3)
-    with pytest.raises(DecodeError, match="more than 3,071 pixels"):
-        list(decode_video(tmp_path / "a.mp4", max_pixels=3071))
-
-
-def test_damaged_videos_say_so(tmp_path: Path) -> None:
-    (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\nclip.mp4\n")
-    video(tmp_path / "clip.mp4")
-    sound(tmp_path / "sound.mp4")
-    (tmp_path / "half.mp4").write_bytes((tmp_path / "clip.mp4").read_bytes()[:2000])
-    for name, reason in [
-        ("list.mp4", "Invalid data"),  # FFmpeg left to guess would play clip.mp4
-        ("half.mp4", "Invalid data"),
-        ("sound.mp4", "contains no video"),
-        ("missing.mp4", "No such file"),
-    ]:
-        with pytest.raises(DecodeError, match=reason):
-            list(decode_video(tmp_path / name))
-
-
-def test_without_pyav_videos_say_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(DecodeError, match=r"pip install '\.\[video\]'"):
-        next(decode_video(tmp_path / "a.mp4"))
 
 
 def test_the_limits_do_not_wear_off() -> None:

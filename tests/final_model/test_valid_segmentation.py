@@ -1,131 +1,27 @@
-"""The two programs that write figures, on a tiny segmenter."""
+"""Images and their segmentations as figures, on a tiny segmenter."""
 
 from __future__ import annotations
 
-import csv
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from drawings import SECTION, TREE, bands, photograph
+from drawings import TREE, bands, photograph
 from matplotlib.figure import Figure
 from PIL import Image
 
-from final_model_stage import evaluate_segmenter, render, valid_segmentation
+from final_model_stage import valid_segmentation
 from final_model_stage.chain.find_segmenter import find_segmenter
-from final_model_stage.chain.settings import ExpertSettings, Settings
 from final_model_stage.image_reader import decode_image
-from final_model_stage.reporting.figures import Row, panel_figure
+from final_model_stage.reporting.figures import Row
 from final_model_stage.segmenter import Segmenter
 from final_model_stage.validation_images import open_data, spread_images
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_image, write_labels
 from preprocessing_stage.drawing.palette import palette
-from train_stage.model import Expert
-from train_stage.params import ModelParams
 
 pytestmark = pytest.mark.slow
-
-PARAMS = f"""
-tree: {SECTION}
-data: {{folder: data, longest_side: 48, near_gray_chroma: 12, description: drawings, licence: none}}
-render_people: {{seed: 0, train: 2, val: 1, size: 32}}
-final:
-  mode: hard
-  tta_views: false
-  tta_flip: false
-  closer_view_max_area: 0.7
-  mc_dropout_samples: 1
-  precision: 32-true
-  seed: 3
-  bootstrap: 100
-  examples: 3
-"""
-
-
-@pytest.fixture
-def segmenter() -> Segmenter:
-    torch.manual_seed(0)
-    model = ModelParams(
-        encoder="unet",
-        base_channels=4,
-        max_channels=16,
-        depth=2,
-        stem_stride=2,
-        initial_pool=1,
-        norm="layer",
-        dropout=0,
-    )
-    settings = ExpertSettings(input_size=32, box_margin=0.1, model=model)
-    return Segmenter(
-        Settings(
-            tree=SECTION,
-            longest_side=48,
-            mode="hard",
-            mc_dropout_samples=1,
-            tta_views=False,
-            tta_flip=False,
-            seed=0,
-            experts={name: settings for name in TREE.experts},
-        ),
-        {name: Expert(model, len(TREE.leaves_of(name))) for name in TREE.experts},
-        precision="32-true",
-        device="cpu",
-    )
-
-
-@pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter) -> Path:
-    """A folder to work in, with params.yaml, five validation images and models/segmenter."""
-    monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text(PARAMS)
-    segmenter.save("models/segmenter")
-    for name in ("JPEGImages", "gt_masks"):
-        Path("data", name).mkdir(parents=True)
-    ids = [f"val_{i}" for i in range(5)]
-    for i, sample in enumerate([*ids, "train_0"]):
-        Image.fromarray(photograph(i)).save(f"data/JPEGImages/{sample}.png")
-        write_labels(Path(f"data/gt_masks/{sample}.png"), bands(), palette(TREE))
-    Path("data/train_id.txt").write_text("train_0\n")
-    Path("data/val_id.txt").write_text("\n".join(ids))
-    Path("data/classes.txt").write_text("".join(f"{n.id}: {n.name}\n" for n in TREE.leaves))
-    return tmp_path
-
-
-def test_render_draws_what_evaluation_wrote(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    arguments = ["models/segmenter", "data", "--split", "val", "--out", "results/final"]
-    monkeypatch.setattr(sys, "argv", ["evaluate_segmenter", *arguments])
-    evaluate_segmenter.main()
-    sheets: list[tuple[str, list[str]]] = []
-
-    def noted(rows: list[Row], tree: ClassTree, title: str) -> Figure:
-        sheets.append((title, [row.id for row in rows]))
-        assert all(row.note.startswith("mIoU₂") for row in rows)
-        return panel_figure(rows, tree, title)
-
-    monkeypatch.setattr(render, "panel_figure", noted)
-    written = []
-    for _ in range(2):
-        render.main()
-        written.append({path.name: path.read_bytes() for path in render.PICTURES.iterdir()})
-    assert written[0] == written[1]  # DVC sees no change where there is none
-    names = ["best.jpg", "class_iou.png", "confusion.png", "examples.jpg", "worst.jpg"]
-    assert sorted(written[0]) == names
-
-    with Path("results/final/images.csv").open(newline="") as file:
-        iou = {line["id"]: float(line["mIoU_2"]) for line in csv.DictReader(file)}
-    (_, examples), (_, best), (_, worst) = sheets[:3]
-    assert len(set(examples)) == 3 and set(examples) <= set(iou)
-    assert [iou[i] for i in best] == sorted(iou.values(), reverse=True)[:4]
-    assert [iou[i] for i in worst] == sorted(iou.values())[:4]
-
-
-# --- valid_segmentation ----------------------------------------------------------------------
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> dict[str, Row]:
@@ -232,16 +128,6 @@ def test_broken_files_stop_with_their_names(workplace: Path) -> None:
     write_labels(Path("data/gt_masks/val_0.png"), bands((12, 12)), palette(TREE))
     with pytest.raises(SystemExit, match="make their sizes equal"):
         valid_segmentation.main(["val_0"])
-
-
-def test_evaluation_names_a_damaged_sample(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Path("data/gt_masks/val_1.png").write_bytes(b"")
-    words = ["models/segmenter", "data", "--out", "results"]
-    monkeypatch.setattr(sys, "argv", ["evaluate_segmenter", *words])
-    with pytest.raises(SystemExit, match=r"gt_masks/val_1\.png: .*replace the file"):
-        evaluate_segmenter.main()
 
 
 def test_the_trained_segmenter_comes_before_the_shipped_one(
