@@ -27,7 +27,7 @@ from benchmarks.smp_baseline import (
     unet,
 )
 from benchmarks.timing import interleaved
-from train_stage.dataset import Batch, Sample
+from train_stage.dataset import Batch
 from train_stage.loaders import make_loaders
 from train_stage.losses import expert_loss
 from train_stage.phases import phases
@@ -99,7 +99,7 @@ def measure(setup: Setup) -> TrainingSpeed:
         loaders = make_loaders(task, fabric)
     batches = len(loaders.batches)
     batch = random_batch(loaders.batches.batch_size, params.input_size, leaves)
-    resident = replace(loaders, train=cast(DataLoader[Sample], Resident(batch, batches)))
+    resident = replace(loaders, train=cast(DataLoader[Batch], Resident(batch, batches)))
     phase = replace(phases(params)[0], epochs=scale.repeats + 1)
     ours, memory = (Trainer(task, some, fabric) for some in (loaders, resident))
     for one in (ours, memory):

@@ -20,6 +20,8 @@ class ChainParams(Section):
     mode: Literal["hard", "product"]
     """hard: each expert's decision binds the experts below it. product: the leaf with the largest
     product of conditional probabilities along its path."""
+    average_ancestors: StrictBool
+    """Whether an expert's probabilities are averaged with those of the experts above it."""
     tta_views: StrictBool
     """Test-time augmentation: the root expert also sees squares at both ends of the longer side,
     and the box around the foreground that it found; predictions are averaged."""

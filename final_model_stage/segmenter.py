@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +26,6 @@ from final_model_stage.chain.decisions import (
     averaged_over_ancestors,
     decide,
     leaf_probabilities,
-    most_probable,
     resize,
 )
 from final_model_stage.chain.files import read_segmenter, write_segmenter
@@ -36,9 +36,16 @@ from final_model_stage.chain.views import View
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.dataset.shrink import shrink
 from train_stage.model import Expert
-from train_stage.node_split import NodeSplit
+from train_stage.node_split import NodeSplit, most_probable, region_of
 from train_stage.precision import Precision, pick_precision
-from train_stage.regions import clip_box, end_squares, inside_box, region_box, whole_image
+from train_stage.regions import (
+    clip_box,
+    dilate,
+    end_squares,
+    inside_box,
+    region_box,
+    whole_image,
+)
 
 Views = Generator[View, Tensor, Tensor]
 """Yields views, is sent their probabilities (leaves, h, w), returns those of the image."""
@@ -52,13 +59,16 @@ class Chain:
     while it records a graph.
     """
 
-    def __init__(self, settings: Settings, *, traced: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, *, traced: bool = False, device: torch.device | None = None
+    ) -> None:
         """traced: whether a graph is recorded, which has no branches: every view is predicted,
-        and what it finds in an empty region is not used."""
+        and what it finds in an empty region is not used. device: of the views, None = the CPU."""
         self.settings, self.traced = settings, traced
         self.tree = ClassTree(settings.tree)
-        self.splits = {name: NodeSplit.of(self.tree, name) for name in self.tree.experts}
-        self.rows = {name: torch.tensor(self.tree.rows(name)) for name in self.tree.experts}
+        experts = self.tree.experts
+        self.splits = {name: NodeSplit.of(self.tree, name).to(device) for name in experts}
+        self.rows = {name: torch.tensor(self.tree.rows(name), device=device) for name in experts}
         children = [child.id for child in self.tree.root.children]
         self.background = children.index(BACKGROUND) if BACKGROUND in children else None
         """Index of the background among the root's children."""
@@ -74,34 +84,39 @@ class Chain:
 
         The leaf probabilities go down with the regions: first those of the root, then each expert
         averages its own with them, inside its region. So all experts on the way to a pixel count
-        alike there.
+        alike there. An expert that rejects may send pixels back: their share goes to the leaves
+        of other nodes.
 
         oracle: conditionals (children, h, w) that replace those of the experts they name.
         root: leaf probabilities (leaves, h, w) of the root expert, if they are there already.
         """
-        probabilities = torch.full((len(self.tree.leaves), height, width), 1.0)
-        probabilities = probabilities / len(self.tree.leaves)
-        regions = {self.tree.root.name: torch.ones(height, width, dtype=torch.bool)}
-        conditionals: Conditionals = {}
-        for name in self.tree.experts:
-            region, split, rows = regions[name], self.splits[name], self.rows[name]
-            own = probabilities[rows]
+        first, *others = self.tree.experts
+        probabilities = root
+        if probabilities is None:
+            probabilities = yield from self.root_views(height, width)
+        oracle = oracle or {}
+        for name in others:
+            expert, rows = self.settings.experts[name], self.rows[name]
+            given = partial(self._conditionals, probabilities, oracle)
+            region = region_of(self.tree, name, given)
+            if (parent := self.tree.parent(name)) and parent.name not in oracle:
+                region = dilate(region[None], expert.region_dilation)[0]
             if self._is_needed(region):
-                if name != self.tree.root.name:
-                    predicted = yield View(name, region, self._box(name, region), region)
-                elif root is None:
-                    predicted = yield from self.root_views(height, width)
-                else:
-                    predicted = root
-                experts_above = self.tree.level_of(name) + 1
-                own = averaged_over_ancestors(own, predicted, region, experts_above)
-                probabilities = probabilities.index_copy(0, rows, own)
-            conditionals[name] = (oracle or {}).get(name, split.conditionals(own))
-            chosen = most_probable(conditionals[name])
-            for k, child in enumerate(self.tree[name].children):
-                # Where the truth is ignored, an oracle gives no child a share.
-                regions[child.name] = region & (chosen == k) & (conditionals[name][k] > 0)
-        return conditionals
+                told = probabilities[rows] if expert.model.parent_channels else None
+                box = self._box(name, region)
+                predicted = yield View(name, region, box, region, told)
+                above = self.tree.level_of(name) + 1 if self.settings.average_ancestors else 0
+                probabilities = averaged_over_ancestors(
+                    probabilities, predicted, rows, region, above
+                )
+        return {name: self._conditionals(probabilities, oracle, name) for name in (first, *others)}
+
+    def _conditionals(
+        self, probabilities: Tensor, oracle: Mapping[str, Tensor], name: str
+    ) -> Tensor:
+        if name in oracle:
+            return oracle[name]
+        return self.splits[name].conditionals(probabilities[self.rows[name]])
 
     def root_views(self, height: int, width: int) -> Views:
         """Leaf probabilities of the root expert; predictions of all views that cover a pixel are
@@ -134,6 +149,8 @@ class Chain:
 
     def _box(self, name: str, region: Tensor) -> Tensor:
         expert = self.settings.experts[name]
+        if not expert.zoom:
+            return whole_image(*region.shape)
         return region_box(region, expert.box_margin, expert.max_box_aspect)
 
     def _is_needed(self, region: Tensor) -> bool:
@@ -181,7 +198,7 @@ class Segmenter:
         self.settings = settings
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         bf16 = pick_precision(precision, self.device.type) == "bf16-mixed"
-        self.chain = Chain(settings)
+        self.chain = Chain(settings, device=self.device)
         self.tree = self.chain.tree
         self.experts = {name: experts[name] for name in self.tree.experts}
         self.runner = Runner(settings, self.experts, self.device, bf16)
@@ -248,7 +265,9 @@ class Segmenter:
         small = self._reduced(images)
         parents = [
             {
-                name: F.interpolate(truth[None], image.shape[1:], mode="nearest-exact")[0]
+                name: F.interpolate(
+                    truth[None].to(self.device), image.shape[1:], mode="nearest-exact"
+                )[0]
                 for name, truth in some.items()
             }
             for some, image in zip(oracle or [{}] * len(images), small, strict=True)
@@ -261,9 +280,10 @@ class Segmenter:
         for index, conditionals in enumerate(self.runner.run(small, descents)):
             full = resize(conditionals, images[index].shape[:2])
             if oracle:
-                full |= oracle[index]
+                full |= {name: truth.to(self.device) for name, truth in oracle[index].items()}
             labels = decide(self.tree, full, self.settings.mode)
-            results.append((labels.numpy(), conditionals))
+            found = {name: values.cpu() for name, values in conditionals.items()}
+            results.append((labels.cpu().numpy(), found))
         return results
 
     def predict_root(self, images: Sequence[np.ndarray]) -> list[Tensor]:
@@ -282,4 +302,5 @@ class Segmenter:
                     f"image is {image.dtype} {image.shape}, needs RGB, uint8 (height, width, 3)"
                 )
         small = [shrink(image, self.settings.longest_side) for image in images]
-        return [torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255 for image in small]
+        on_device = (torch.from_numpy(image.copy()).to(self.device) for image in small)
+        return [image.permute(2, 0, 1).float() / 255 for image in on_device]

@@ -15,6 +15,8 @@ CHECKPOINTS = Path(".checkpoints")
 """Of unfinished trainings."""
 SHARED_FILE = Path("models/shared.safetensors")
 """The network that all experts start from."""
+OUT_OF_FOLD = Path("models/out_of_fold")
+"""Predictions on the samples by networks that were not trained on them."""
 EXPERTS = Path("models/experts")
 SEGMENTER = Path("models/segmenter")
 SHIPPED_SEGMENTER = Path("pretrained/default")

@@ -31,7 +31,11 @@ TINY = {
     "train.model": {
         **{"encoder": "unet", "base_channels": 8, "max_channels": 16, "depth": 2},
         **{"stem_stride": 2, "initial_pool": 1, "norm": "layer", "dropout": 0.1},
+        **{"finest_scale": 0, "parent_channels": False, "rejects": False},
     },
+    "train.regions": "true",
+    "out_of_fold.map_size": 16,
+    "out_of_fold.training": {},
     "train.batch_size": 4,
     "train.epochs": 1,
     "train.high_resolution": None,

@@ -1,50 +1,85 @@
-"""Random change of a training sample: where the frame lies, and which colours it has."""
+"""Random change of training samples: where each frame lies, and which colours it has."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as colour
 
 from train_stage.params import AugmentationParams
-from train_stage.regions import box_frame
+
+LUMA = (0.299, 0.587, 0.114)
+"""Of red, green and blue in ITU-R BT.601."""
 
 
-def random_frame(box: Tensor, params: AugmentationParams, rng: np.random.Generator) -> Tensor:
-    """A frame (2, 3) near a box (4,): cropped, stretched, turned, mirrored."""
-    left, top, right, bottom = box.tolist()
+@dataclass(frozen=True)
+class RandomNumbers:
+    """What changes each of B samples, uniform in 0..1."""
+
+    frame: np.ndarray
+    """(B, 6) float64."""
+    colour: np.ndarray
+    """(B, 4)."""
+    parent: np.ndarray
+    """(B,)."""
+
+
+def random_numbers(seed: int, epochs: Sequence[int], indices: Sequence[int]) -> RandomNumbers:
+    """They depend on the seed, the epoch and the sample alone, whoever reads it beside whom."""
+    keys = zip(epochs, indices, strict=True)
+    drawn = np.stack([np.random.default_rng([seed, *key]).random(11) for key in keys])
+    return RandomNumbers(drawn[:, :6], drawn[:, 6:10], drawn[:, 10])
+
+
+def random_frames(boxes: Tensor, params: AugmentationParams, drawn: np.ndarray) -> Tensor:
+    """Frames (B, 2, 3) float32 near boxes (B, 4): cropped, stretched, turned, mirrored.
+
+    drawn: (B, 6) uniform in 0..1.
+    """
+    left, top, right, bottom = boxes.double().numpy().T
+    scale, stretch, angle, mirror, along_x, along_y = drawn.T
     # Areas of crops are uniform; a side is their square root.
-    share = math.sqrt(rng.uniform(params.min_crop_scale**2, params.max_crop_scale**2))
-    stretch = math.exp(rng.uniform(-1, 1) * math.log1p(params.aspect) / 2)
-    angle = math.radians(rng.uniform(-params.rotation, params.rotation))
-    mirror = -1.0 if rng.random() < params.flip else 1.0
+    least, most = params.min_crop_scale**2, params.max_crop_scale**2
+    share = np.sqrt(least + (most - least) * scale)
+    stretch = np.exp((2 * stretch - 1) * np.log1p(params.aspect) / 2)
+    angle = np.radians((2 * angle - 1) * params.rotation)
+    sign = np.where(mirror < params.flip, -1.0, 1.0)
     width, height = (right - left) * share * stretch, (bottom - top) * share / stretch
-    x = (left + right) / 2 + rng.uniform(-0.5, 0.5) * abs(right - left - width)
-    y = (top + bottom) / 2 + rng.uniform(-0.5, 0.5) * abs(bottom - top - height)
-    frame = box_frame(torch.tensor([x - width / 2, y - height / 2, x + width / 2, y + height / 2]))
-    cos, sin = math.cos(angle), math.sin(angle)
-    turn = torch.tensor([[cos, -sin], [sin, cos]])
-    # Turn in pixels, so that nothing is sheared where the box is not square.
-    frame[:, :2] = turn @ frame[:, :2]
-    frame[:, 0] *= mirror
-    return frame
+    x = (left + right) / 2 + (along_x - 0.5) * abs(right - left - width)
+    y = (top + bottom) / 2 + (along_y - 0.5) * abs(bottom - top - height)
+    # Turned in pixels, so that nothing is sheared where the box is not square.
+    cos, sin = np.cos(angle), np.sin(angle)
+    rows = [
+        [cos * width / 2 * sign, -sin * height / 2, x],
+        [sin * width / 2 * sign, cos * height / 2, y],
+    ]
+    return torch.from_numpy(np.stack([np.stack(row, -1) for row in rows], 1)).float()
 
 
 def random_colours(
-    image: Tensor, params: AugmentationParams, gray_share: float, rng: np.random.Generator
+    images: Tensor, params: AugmentationParams, gray_share: float, drawn: np.ndarray
 ) -> Tensor:
-    """Image (3, S, S) float in 0..1 with other brightness, contrast and saturation.
+    """Images (B, 3, S, S) float in 0..1 with other brightness, contrast and saturation.
 
-    gray_share: probability that all colour goes.
+    gray_share: probability that all colour goes. drawn: (B, 4) uniform in
+    0..1.
     """
-    brightness, contrast, saturation = rng.uniform(-1, 1, 3)
-    gray = rng.random() < gray_share
-    image = colour.adjust_brightness(image, 1 + brightness * params.brightness)
-    image = colour.adjust_contrast(image, 1 + contrast * params.contrast)
-    result: Tensor = colour.adjust_saturation(
-        image, 0 if gray else 1 + saturation * params.saturation
+    jitter = np.array([params.brightness, params.contrast, params.saturation])
+    factors = 1 + (2 * drawn[:, :3] - 1) * jitter
+    factors[:, 2] *= drawn[:, 3] >= gray_share
+    brightness, contrast, saturation = (
+        torch.from_numpy(factors).to(images).T[..., None, None, None].unbind()
     )
-    return result
+    images = (images * brightness).clamp(0, 1)
+    mean = _gray(images).mean((1, 2, 3), keepdim=True)
+    images = (mean + (images - mean) * contrast).clamp(0, 1)
+    gray = _gray(images)
+    return (gray + (images - gray) * saturation).clamp(0, 1)
+
+
+def _gray(images: Tensor) -> Tensor:
+    """(B, 1, S, S)."""
+    return (images * torch.tensor(LUMA, device=images.device).view(3, 1, 1)).sum(1, keepdim=True)

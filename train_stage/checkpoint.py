@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import shutil
+import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class Checkpoint:
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         self.folder = folder / f"{expert}-{digest}"
         self._file = self.folder / "state.pt"
+        self._took, self._ended = 0.0, time.monotonic()
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the run for this process. Raises SystemExit if another one holds it."""
@@ -55,13 +57,20 @@ class Checkpoint:
         )
         return result
 
+    def is_due(self) -> bool:
+        """Whether saving takes less than a tenth of the time since it was last done."""
+        return time.monotonic() - self._ended >= 10 * self._took
+
     def save(self, state: dict[str, Any]) -> None:
         """Replace the saved state at one stroke: a kill leaves the old one or the new one."""
+        began = time.monotonic()
         buffer = io.BytesIO()
         torch.save(state, buffer)
         with atomic_write(self._file, "wb") as file:
             file.write(hashlib.sha256(buffer.getbuffer()).digest())
             file.write(buffer.getbuffer())
+        self._ended = time.monotonic()
+        self._took = self._ended - began
 
     def finish(self) -> None:
         """The results are written, but DVC has not recorded them yet: a kill must not lose them."""

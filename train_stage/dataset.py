@@ -1,8 +1,8 @@
-"""Samples of one expert: what lies under a frame, its region and the target inside it."""
+"""Samples of one expert in batches: what lies under each frame, its region and the target in it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,24 @@ from torch.utils.data import Dataset, Sampler
 
 from preprocessing_stage.dataset.class_tree import IGNORE, ClassTree
 from preprocessing_stage.dataset.packed_samples import PackedSplit
-from train_stage.augmentation import random_colours, random_frame
+from train_stage.augmentation import random_colours, random_frames, random_numbers
+from train_stage.canvases import Canvases
 from train_stage.params import ExpertParams
-from train_stage.regions import box_frame, pixel_centres, region_box, warp, whole_image
+from train_stage.parents import ParentPredictions
+from train_stage.regions import (
+    bounding_box,
+    box_frame,
+    pixel_centres,
+    warp,
+    whole_image,
+    widen_box,
+)
+
+Key = tuple[int, int]
+"""Epoch and index of a sample."""
+
+_OUTSIDE, _UNKNOWN, _FIRST = 0, 1, 2
+"""Codes of pixels beside the image, of those without a target, and of the first target."""
 
 
 @dataclass(frozen=True)
@@ -24,18 +39,22 @@ class Batch:
     region: Tensor
     """(B, 1, S, S) float32, 1 inside the expert's region."""
     target: Tensor
-    """(B, S, S) long: index in the tree's `leaves_of` the expert, 255 outside the region and where
-    truth is unknown."""
+    """(B, S, S) long: index in the tree's `leaves_of` the expert, their number where a pixel of a
+    predicted region is none of them, 255 outside the region and where truth is unknown."""
+    parent: Tensor | None = None
+    """(B, leaves, S, S) float32: the parent's probabilities of the expert's leaves, if it gets
+    them."""
+
+    def to(self, device: torch.device) -> Batch:
+        parent = None if self.parent is None else self.parent.to(device)
+        return Batch(self.image.to(device), self.region.to(device), self.target.to(device), parent)
 
 
-Sample = tuple[Tensor, Tensor, Tensor]
-
-
-class ExpertSamples(Dataset[Sample]):
+class ExpertSamples(Dataset[Batch]):
     """Samples of a split that contain the region of an expert.
 
-    Indexed by (epoch, index): a sample depends on the seed and on these two alone, whatever
-    the order of reading and the number of worker processes.
+    Indexed by lists of (epoch, index): a sample depends on the seed and on these two alone,
+    whatever the order of reading, its neighbours and the number of worker processes.
     """
 
     def __init__(
@@ -48,23 +67,24 @@ class ExpertSamples(Dataset[Sample]):
         augment: bool,
         gray_share: float = 0.0,
         without: frozenset[str] = frozenset(),
+        parents: ParentPredictions | None = None,
+        device: torch.device | None = None,
     ) -> None:
-        """gray_share: of samples turned gray. without: ids that are left out.
+        """gray_share: of samples turned gray. without: ids that are left out. parents: what the
+        expert's parents predict of the split; None = true regions. device: where batches are
+        made, None = the CPU.
 
         Raises SystemExit if no sample contains the region.
         """
-        self.split, self.params = split, params
+        self.split, self.params, self.parents = split, params, parents
         self.input_size = params.input_size
         """Side in pixels of the samples; phases change it between two passes."""
         self.augment, self.gray_share = augment, gray_share
+        self.device = device or torch.device("cpu")
         self.is_root = expert == tree.root.name
-        ids = tree.ids(expert)
-        self.leaf_of_id = tree.leaf_of_id(expert)
-        self.used = [
-            index
-            for index, row in enumerate(split.rows)
-            if row.id not in without and (self.is_root or np.isin(split.labels(index), ids).any())
-        ]
+        wanted = [i for i, row in enumerate(split.rows) if row.id not in without]
+        boxes = {i: box for i in wanted if (box := self._box(i, tree.ids(expert))) is not None}
+        self.used = list(boxes)
         if not self.used:
             name = split.rows[0].split if split.rows else "empty"
             left = f", but for the {len(without)} gray ones that `gray: drop` leaves out"
@@ -72,36 +92,62 @@ class ExpertSamples(Dataset[Sample]):
                 f"expert {expert}: no sample of the {name} split contains its region"
                 f"{left if without else ''}; add samples, or take this node out of the tree"
             )
+        self.boxes = torch.stack(list(boxes.values()))
+        self.canvases = Canvases(split, codes(tree, expert, params.model.rejects), self.device)
 
     def __len__(self) -> int:
         return len(self.used)
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        """Image (3, S, S), region (1, S, S), target (S, S) as in `Batch`."""
-        epoch, index = key
-        index = self.used[index]
-        image = torch.from_numpy(self.split.image(index).astype(np.float32) / 255).permute(2, 0, 1)
-        target = torch.from_numpy(self.leaf_of_id[self.split.labels(index)])
-        height, width = target.shape
-        if self.is_root:
-            region = torch.ones(height, width, dtype=torch.bool)
-            box = whole_image(height, width)
+    def __getitem__(self, keys: Sequence[Key]) -> Batch:
+        epochs, places = zip(*keys, strict=True)
+        indices = [self.used[place] for place in places]
+        boxes = self.boxes[list(places)]
+        if self.augment:
+            drawn = random_numbers(self.params.seed, epochs, indices)
+            frames = random_frames(boxes, self.params.augmentation, drawn.frame)
         else:
-            region = target != IGNORE
-            box = region_box(region, self.params.box_margin, self.params.max_box_aspect)
-        frame = box_frame(box)
+            frames = torch.stack([box_frame(box) for box in boxes])
+        frames = frames.to(self.device)
+        centres = pixel_centres(self.input_size).to(self.device)
+        images, pixel_codes = self.canvases[indices]
+        image = warp(images.float() / 255, frames, centres)
+        code = warp(pixel_codes.float(), frames, centres, "nearest").round().long()
         if self.augment:
-            rng = np.random.default_rng([self.params.seed, epoch, index])
-            frame = random_frame(box, self.params.augmentation, rng)
-        centres = pixel_centres(self.input_size)
-        image = warp(image, frame, centres)
-        # One call for both, so that they cannot drift apart. `warp` yields 0 outside the image,
-        # which must become IGNORE.
-        shifted = torch.stack([region.float(), target.float() - IGNORE])
-        region, target = warp(shifted, frame, centres, "nearest")
+            image = random_colours(image, self.params.augmentation, self.gray_share, drawn.colour)
+        target = torch.where(code >= _FIRST, code - _FIRST, IGNORE)
+        if self.parents is None:
+            region = code > (_OUTSIDE if self.is_root else _UNKNOWN)
+            return Batch(image, region.float(), target[:, 0])
+        region, parent = self.parents.views(indices, frames, centres)
         if self.augment:
-            image = random_colours(image, self.params.augmentation, self.gray_share, rng)
-        return image, region[None], (target + IGNORE).round().long()
+            kept = torch.from_numpy(drawn.parent >= self.params.parent_dropout)
+            parent = parent * kept.to(self.device)[:, None, None, None]
+        target = torch.where(region, target, IGNORE)[:, 0]
+        return Batch(
+            image, region.float(), target, parent if self.params.model.parent_channels else None
+        )
+
+    def _box(self, index: int, ids: Sequence[int]) -> Tensor | None:
+        """(4,) float32: where the expert looks in a sample; None if its region is empty."""
+        if self.is_root:
+            return whole_image(*self.split.rows[index].size)
+        if self.parents is not None:
+            box = self.parents.box(index)
+        else:
+            region = torch.from_numpy(np.isin(self.split.labels(index), ids))
+            box = bounding_box(region) if region.any() else None
+        if box is None or not self.params.zoom:
+            return None if box is None else whole_image(*self.split.rows[index].size)
+        return widen_box(box, self.params.box_margin, self.params.max_box_aspect)
+
+
+def codes(tree: ClassTree, expert: str, rejects: bool) -> np.ndarray:
+    """(256,) uint8: label -> code of the target."""
+    leaf = tree.leaf_of_id(expert)
+    if rejects:
+        others = set(tree.ids(tree.root.name)) - set(tree.ids(expert))
+        leaf[list(others)] = len(tree.ids(expert))
+    return np.where(leaf == IGNORE, _UNKNOWN, leaf + _FIRST).astype(np.uint8)
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
@@ -139,8 +185,3 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
             some = order[batch * self.batch_size : (batch + 1) * self.batch_size]
             if own := [(self.epoch, int(index)) for index in some[self.rank :: self.processes]]:
                 yield own
-
-
-def collate(samples: list[Sample]) -> Batch:
-    images, regions, targets = zip(*samples, strict=True)
-    return Batch(torch.stack(images), torch.stack(regions), torch.stack(targets))

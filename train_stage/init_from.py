@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from preprocessing_stage.paths import SHARED_FILE
 from train_stage.params import SHARED, section_of
@@ -36,7 +38,12 @@ def init_from(model: nn.Module, path: Path, rows: Sequence[int] | None = None) -
     except SafetensorError as error:
         raise SystemExit(f"init_from: {path} is damaged or no safetensors file: {error}") from error
     if rows is not None:
-        stored |= {name: stored[name][list(rows)] for name in ("head.weight", "head.bias")}
+        for name in ("head.weight", "head.bias"):
+            head = stored[name][list(rows)]
+            if len(own[name]) == len(head) + 1:  # that of no leaf
+                head = torch.cat([head, torch.zeros_like(head[:1])])
+            stored[name] = head
+    stored |= {n: with_further_inputs(t, own[n].shape) for n, t in stored.items() if n in own}
     kept = {name for name in own if name in stored and stored[name].shape == own[name].shape}
     odd = sorted((own.keys() | stored.keys()) - kept)
     if other := [name for name in odd if not name.startswith("head.")]:
@@ -45,3 +52,10 @@ def init_from(model: nn.Module, path: Path, rows: Sequence[int] | None = None) -
             f"{other[0]}; give both the same `model`"
         )
     model.load_state_dict({name: stored[name] for name in kept}, strict=False)
+
+
+def with_further_inputs(weights: Tensor, shape: Sequence[int]) -> Tensor:
+    """Weights of a convolution of three colours for more inputs, zero for those; others stay."""
+    if weights.ndim != 4 or weights.shape[1] != 3 or len(shape) != 4 or shape[1] <= 3:
+        return weights
+    return F.pad(weights, [0, 0, 0, 0, 0, shape[1] - 3])

@@ -34,7 +34,16 @@ class WeightedSplit(NodeSplit):
     child_weights: Tensor
     """(children,) float32."""
 
-    def to(self, device: torch.device) -> WeightedSplit:
+    def with_rejected(self) -> WeightedSplit:
+        """With what is none of the leaves as one more leaf, a child of its own, of mean weight."""
+        leaves = F.pad(self.leaves, (0, 1, 0, 1))
+        leaves[-1, -1] = True
+        one = torch.ones(1)
+        return WeightedSplit(
+            leaves, torch.cat([self.leaf_weights, one]), torch.cat([self.child_weights, one])
+        )
+
+    def to(self, device: torch.device | None) -> WeightedSplit:
         return WeightedSplit(*(tensor.to(device) for tensor in vars(self).values()))
 
 

@@ -35,24 +35,28 @@ class Expert(nn.Module):
 
     def __init__(self, params: ModelParams, leaves: int) -> None:
         super().__init__()
-        own = params.encoder == "unet"
-        encoder: Encoder | TimmEncoder = Encoder(params) if own else TimmEncoder(params)
-        self.encoder = encoder
-        self.decoder = Decoder(encoder.channels, params)
-        self.head = nn.Conv2d(self.decoder.channels[0], leaves, 1)
+        self.parent_channels = leaves * params.parent_channels
+        kind = Encoder if params.encoder == "unet" else TimmEncoder
+        encoder: Encoder | TimmEncoder = kind(params, 3 + self.parent_channels)
+        self.encoder, self.finest_scale = encoder, params.finest_scale
+        self.decoder = Decoder(encoder.channels[params.finest_scale :], params)
+        self.head = nn.Conv2d(self.decoder.channels[0], leaves + params.rejects, 1)
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, image: Tensor, region: Tensor) -> Tensor:
-        """Logits (B, leaves, S, S) float32.
+    def forward(self, image: Tensor, region: Tensor, parent: Tensor | None = None) -> Tensor:
+        """Logits (B, leaves, S, S) float32, after them that of no leaf if the model `rejects`.
 
         image: (B, 3, S, S) float in 0..1; S divisible by the model's stride.
         region: (B, 1, S, S), 1 inside, 0 outside.
+        parent: (B, leaves, S, S), the parent's probabilities, for a model with `parent_channels`.
         """
-        x = (image - self.mean) / self.std * region
-        x = x.contiguous(memory_format=torch.channels_last)
-        x = self.head(self.decoder(self.encoder(x)))
+        x = (image - self.mean) / self.std
+        if parent is not None:
+            x = torch.cat([x, parent], 1)
+        x = (x * region).contiguous(memory_format=torch.channels_last)
+        x = self.head(self.decoder(self.encoder(x)[self.finest_scale :]))
         return F.interpolate(x.float(), size=image.shape[-2:], mode="bilinear")
 
     def stochastic_encoder(self) -> None:
@@ -68,7 +72,7 @@ class Expert(nn.Module):
 class Encoder(nn.Module):
     """Features at `depth` scales, finest first; each scale halves the one before."""
 
-    def __init__(self, params: ModelParams) -> None:
+    def __init__(self, params: ModelParams, inputs: int) -> None:
         super().__init__()
         self.channels = [
             min(params.base_channels * 2**scale, params.max_channels)
@@ -77,7 +81,7 @@ class Encoder(nn.Module):
         stride = params.stem_stride
         # Windows of twice the stride overlap, so that no edge falls between two of them.
         kernel, padding = (3, 1) if stride == 1 else (2 * stride, stride // 2)
-        self.stem = nn.Conv2d(3, self.channels[0], kernel, stride, padding)
+        self.stem = nn.Conv2d(inputs, self.channels[0], kernel, stride, padding)
         self.initial_pool = nn.MaxPool2d(params.initial_pool)
         before = [self.channels[0], *self.channels]
         self.blocks = nn.ModuleList(
@@ -86,7 +90,7 @@ class Encoder(nn.Module):
         self.dropout = nn.Dropout2d(params.dropout)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, S, S) -> per scale (B, channels[scale], S / stride, S / stride)."""
+        """(B, inputs, S, S) -> per scale (B, channels[scale], S / stride, S / stride)."""
         x = self.initial_pool(self.stem(x))
         features = []
         for scale, block in enumerate(self.blocks):
@@ -102,11 +106,11 @@ class TimmEncoder(nn.Module):
 
     net: Any
 
-    def __init__(self, params: ModelParams) -> None:
+    def __init__(self, params: ModelParams, inputs: int) -> None:
         super().__init__()
         import timm  # takes as long as torch itself, and other encoders do without
 
-        self.net = timm.create_model(params.encoder, features_only=True)
+        self.net = timm.create_model(params.encoder, features_only=True, in_chans=inputs)
         for module in self.net.modules():
             if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
                 module.forward = MethodType(depthwise_forward, module)  # type: ignore[method-assign]
@@ -117,7 +121,7 @@ class TimmEncoder(nn.Module):
         self.dropout = nn.Dropout2d(params.dropout)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, S, S) -> per scale (B, channels[scale], S / stride, S / stride)."""
+        """(B, inputs, S, S) -> per scale (B, channels[scale], S / stride, S / stride)."""
         scales = zip(self.norms, self.net(x), strict=True)
         return [self.dropout(norm(features)) for norm, features in scales]
 

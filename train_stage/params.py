@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, StrictBool, model_validator
 
 from preprocessing_stage.dataset.class_tree import ClassTree, tree_problems
 from preprocessing_stage.params import ParamsError, Section, read_yaml, validate
@@ -46,6 +46,13 @@ class ModelParams(Section):
     space and batch. batch_each: that after both of a block's convolutions."""
     dropout: Annotated[float, Field(ge=0, lt=1)]
     """Share of the encoder's channels that are dropped in training."""
+    finest_scale: Annotated[int, Field(ge=0, le=4)]
+    """Scale at which the decoder ends, 0 = the encoder's finest; its logits are scaled up."""
+    parent_channels: StrictBool
+    """Below the root: what the experts above predict of the expert's leaves is input as well
+    (auto-context: Tu 2008, "Auto-context and its application to high-level vision tasks")."""
+    rejects: StrictBool
+    """Below the root: one more output, for pixels of the region that are none of its leaves."""
 
     @model_validator(mode="after")
     def _timm_has_its_own_scales(self) -> ModelParams:
@@ -62,6 +69,11 @@ class ModelParams(Section):
         base, largest = self.base_channels, self.max_channels
         if base > largest:
             raise ValueError(f"base_channels {base} is more than max_channels {largest}")
+        if self.finest_scale > self.depth - 2:
+            raise ValueError(
+                f"finest_scale {self.finest_scale} leaves no block to a decoder of depth "
+                f"{self.depth}, at most {self.depth - 2}"
+            )
         return self
 
     def differences(self, other: ModelParams) -> list[tuple[str, Any, Any]]:
@@ -69,7 +81,7 @@ class ModelParams(Section):
         return [
             (key, getattr(other, key), value)
             for key, value in self
-            if key not in ("dropout", "initial_pool") and getattr(other, key) != value
+            if key not in _ALIKE_WITHOUT and getattr(other, key) != value
         ]
 
     @property
@@ -77,6 +89,10 @@ class ModelParams(Section):
         """Input pixels per cell at the coarsest scale."""
         result: int = self.stem_stride * self.initial_pool * 2 ** (self.depth - 1)
         return result
+
+
+_ALIKE_WITHOUT = ("dropout", "initial_pool", "parent_channels", "rejects")
+"""Keys of a model in which networks may differ that start from one another."""
 
 
 class LossParams(Section):
@@ -120,6 +136,15 @@ class ExpertParams(Section):
     """Margin around the region's box as a share of its longer side."""
     max_box_aspect: Annotated[float, Field(ge=1, le=100)]
     """A more oblong box is widened: squeezed limbs are hard to tell apart."""
+    zoom: StrictBool
+    """Below the root: whether it sees the region's box scaled to the input, or the whole image."""
+    regions: Literal["true", "predicted"]
+    """Below the root, what it is trained on. predicted: what a network that was not trained on the
+    sample takes for the region, as the chain will."""
+    region_dilation: Annotated[int, Field(ge=0, le=100)]
+    """Pixels of the sample by which predicted regions grow, here and in the chain."""
+    parent_dropout: Probability
+    """Share of training samples without `parent_channels`, so that the image is looked at too."""
     gray: Literal["keep", "drop", "match"]
     """Gray photographs: train on them, leave them out, or also turn as large a share gray."""
     model: ModelParams
@@ -172,6 +197,10 @@ class ExpertParams(Section):
                 f"high_resolution.input_size {self.last_input_size} is less than input_size "
                 f"{self.input_size}"
             )
+        if self.regions == "true" and (self.model.parent_channels or self.model.rejects):
+            raise ValueError(
+                "regions true: model.parent_channels and model.rejects need predicted ones"
+            )
         if self.encoder_weights is not None and self.model.encoder == "unet":
             raise ValueError(
                 f"encoder_weights {self.encoder_weights!r} needs a timm encoder, set it to null "
@@ -185,11 +214,25 @@ class ExpertParams(Section):
         return self
 
 
+WITHOUT_PARENT = {"regions": "true", "model": {"parent_channels": False, "rejects": False}}
+"""Of the shared network and the root, which look at the whole image."""
+
+
 class MachineParams(Section):
     devices: int = Field(ge=1, le=1024)
     """Devices a process group trains on; GPUs if there are any, else processes on the CPU."""
     loader_workers: int = Field(ge=0, le=256)
     """Processes that prepare samples; 0 = the training process itself, best without a GPU."""
+
+
+class OutOfFoldParams(Section):
+    """Predictions of the training samples by networks that were not trained on them."""
+
+    folds: Annotated[int, Field(ge=2, le=20)]
+    map_size: Annotated[int, Field(ge=8, le=1024)]
+    """Side in pixels of the square that a prediction is kept in."""
+    training: ExpertParams
+    """Of each fold's network; overrides `shared`."""
 
 
 def section_of(name: str) -> str:
@@ -200,6 +243,7 @@ def section_of(name: str) -> str:
 class TrainParams(Section):
     shared: ExpertParams
     """Of the network that all experts with `init_from: shared` start from."""
+    out_of_fold: OutOfFoldParams
     experts: dict[str, ExpertParams]
     machine: MachineParams
 
@@ -216,12 +260,12 @@ def train_problems(sections: Mapping[str, Any]) -> tuple[TrainParams | None, lis
     """The params of this stage out of all sections, or None and all problems."""
     problems = [
         f"{key}: is missing"
-        for key in ("train", "shared", "experts", "machine")
+        for key in ("train", "shared", "out_of_fold", "experts", "machine")
         if key not in sections
     ]
     problems += [
         f"{key}: needs keys and values, got {sections[key]!r}"
-        for key in ("train", "shared", "experts")
+        for key in ("train", "shared", "out_of_fold", "experts")
         if not isinstance(sections.get(key, {}), Mapping)
     ]
     machine = None
@@ -229,13 +273,17 @@ def train_problems(sections: Mapping[str, Any]) -> tuple[TrainParams | None, lis
         machine, found = validate(MachineParams, sections["machine"], "machine")
         problems += found
     defaults, own = sections.get("train"), sections.get("experts")
-    shared = sections.get("shared")
-    if not all(isinstance(section, Mapping) for section in (defaults, shared, own)):
+    shared, out_of_fold = sections.get("shared"), sections.get("out_of_fold")
+    if not (
+        isinstance(defaults, Mapping)
+        and isinstance(shared, Mapping)
+        and isinstance(own, Mapping)
+        and isinstance(out_of_fold, Mapping)
+    ):
         return None, problems
-    assert (
-        isinstance(defaults, Mapping) and isinstance(shared, Mapping) and isinstance(own, Mapping)
-    )
+    whole = {SHARED}
     if not tree_problems(sections.get("tree")):
+        whole.add(section_of(ClassTree(sections["tree"]).root.name))
         wanted = ClassTree(sections["tree"]).experts
         if SHARED in wanted:
             problems.append(f"tree: {SHARED!r} is the shared pretraining; call the node otherwise")
@@ -252,13 +300,21 @@ def train_problems(sections: Mapping[str, Any]) -> tuple[TrainParams | None, lis
     inherited = {p.removeprefix("train") for p in default_problems}
 
     def merged(section: str, overrides: Mapping[str, Any]) -> ExpertParams | None:
-        params, found = validate(ExpertParams, merge(defaults, overrides), section)
+        values = merge(defaults, WITHOUT_PARENT) if section in whole else defaults
+        params, found = validate(ExpertParams, merge(values, overrides), section)
         problems.extend(p for p in found if p.removeprefix(section) not in inherited)
         return params
 
     start = merged(section_of(SHARED), shared)
     if start and start.init_from == SHARED:
         problems.append("shared.init_from: shared cannot start from itself, set it to null")
+    of_folds = None
+    if start:
+        values = dict(out_of_fold)
+        if isinstance(overrides := out_of_fold.get("training"), Mapping):
+            values["training"] = merge(merge(merge(defaults, WITHOUT_PARENT), shared), overrides)
+        of_folds, found = validate(OutOfFoldParams, values, "out_of_fold")
+        problems += found
     experts = {}
     for name, overrides in own.items():
         overrides = {} if overrides is None else overrides
@@ -274,7 +330,8 @@ def train_problems(sections: Mapping[str, Any]) -> tuple[TrainParams | None, lis
             problems.append(f"experts.{name}: needs keys and values, got {overrides!r}")
     if problems:
         return None, problems
-    return validate(TrainParams, {"shared": start, "experts": experts, "machine": machine})
+    sections = {"shared": start, "out_of_fold": of_folds, "experts": experts, "machine": machine}
+    return validate(TrainParams, sections)
 
 
 def merge(defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,13 +30,24 @@ def end_squares(height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def region_box(region: Tensor, margin: float, max_aspect: float) -> Tensor:
-    """The box around a region (h, w) bool; an arbitrary one if the region is empty.
+    """The box around a region (h, w) bool with its surroundings, see `widen_box`."""
+    return widen_box(bounding_box(region), margin, max_aspect)
+
+
+def bounding_box(region: Tensor) -> Tensor:
+    """The box around a region (h, w) bool; an arbitrary one if the region is empty."""
+    left, right = _span(region.any(0))
+    top, bottom = _span(region.any(1))
+    return torch.stack([left, top, right, bottom])
+
+
+def widen_box(box: Tensor, margin: float, max_aspect: float) -> Tensor:
+    """A box with surroundings.
 
     margin: share of the longer side that is added on each side, so the box may reach over the
     image's edge. max_aspect: a more oblong box is widened first.
     """
-    left, right = _span(region.any(0))
-    top, bottom = _span(region.any(1))
+    left, top, right, bottom = box.unbind()
     width, height = right - left, bottom - top
     longer = torch.maximum(width, height)
     pad = margin * longer
@@ -44,6 +55,13 @@ def region_box(region: Tensor, margin: float, max_aspect: float) -> Tensor:
     half_height = torch.maximum(height, longer / max_aspect) / 2 + pad
     x, y = (left + right) / 2, (top + bottom) / 2
     return torch.stack([x - half_width, y - half_height, x + half_width, y + half_height])
+
+
+def dilate(regions: Tensor, pixels: int) -> Tensor:
+    """Regions (..., h, w) bool with all that lies up to so many pixels beside them."""
+    if not pixels:
+        return regions
+    return F.max_pool2d(regions.float(), 2 * pixels + 1, 1, pixels) > 0
 
 
 def clip_box(box: Tensor, height: int, width: int) -> Tensor:
@@ -81,22 +99,22 @@ def box_frame(box: Tensor) -> Tensor:
 @cache
 def pixel_centres(size: int) -> Tensor:
     """(size,) float32: where the pixels of a view's side lie in -1..1."""
-    return torch.linspace(-1, 1, size) * (size - 1) / size
+    return torch.linspace(-1, 1, size, device="cpu") * (size - 1) / size
 
 
-def warp(image: Tensor, frame: Tensor, centres: Tensor, mode: str = "bilinear") -> Tensor:
-    """The view of an image (C, h, w) float under a frame: (C, S, S); zero outside the image.
+def warp(images: Tensor, frames: Tensor, centres: Tensor, mode: str = "bilinear") -> Tensor:
+    """The views of images (B, C, h, w) float under frames (B, 2, 3): (B, C, S, S).
 
-    centres: (S,) of `pixel_centres`; a graph holds them as a constant, since other libraries
-    space them differently by a bit. mode: bilinear or nearest.
+    Zero outside the image. centres: (S,) of `pixel_centres`; a graph holds them as a constant,
+    since other libraries space them differently by a bit. mode: bilinear or nearest.
     """
-    height, width = image.shape[-2:]
+    height, width = images.shape[-2:]
     to_x, to_y = 2 / torch.scalar_tensor(width), 2 / torch.scalar_tensor(height)
-    (xx, xy, x0), (yx, yy, y0) = (row.unbind() for row in frame.unbind())
+    (xx, xy, x0), (yx, yy, y0) = (row.unbind(1) for row in frames[..., None, None].unbind(1))
     across, down = centres[None, :], centres[:, None]
     x = across * (xx * to_x) + down * (xy * to_x) + (x0 * to_x - 1)
     y = across * (yx * to_y) + down * (yy * to_y) + (y0 * to_y - 1)
-    return _sample(image, x, y, mode, "zeros")
+    return _sample(images, x, y, mode, "zeros")
 
 
 def unwarp(values: Tensor, box: Tensor, height: int, width: int) -> Tensor:
@@ -107,13 +125,13 @@ def unwarp(values: Tensor, box: Tensor, height: int, width: int) -> Tensor:
     left, top, right, bottom = box.unbind()
     x = (torch.arange(width) + 0.5 - left) * (2 / (right - left)) - 1
     y = (torch.arange(height) + 0.5 - top) * (2 / (bottom - top)) - 1
-    return _sample(values, x[None, :], y[:, None], "bilinear", "border")
+    return _sample(values[None], x[None, None, :], y[None, :, None], "bilinear", "border")[0]
 
 
 def _sample(values: Tensor, x: Tensor, y: Tensor, mode: str, padding: str) -> Tensor:
-    """Values (C, h, w) at places x and y in -1..1, which broadcast to (H, W): (C, H, W)."""
+    """Values (B, C, h, w) at places x and y in -1..1, which broadcast to (B, H, W)."""
     grid = torch.stack([x + 0 * y, y + 0 * x], dim=-1)
-    return F.grid_sample(values[None], grid[None], mode, padding, align_corners=False)[0]
+    return F.grid_sample(values, grid, mode, padding, align_corners=False)
 
 
 def _span(present: Tensor) -> tuple[Tensor, Tensor]:

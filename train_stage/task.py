@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.params import load_params as load_preprocessing_params
-from preprocessing_stage.paths import EXPERTS, SHARED_FILE
+from preprocessing_stage.paths import EXPERTS, OUT_OF_FOLD, SHARED_FILE
 from train_stage.init_from import init_file
 from train_stage.params import SHARED, ExpertParams, MachineParams, load_params, section_of
 
@@ -22,6 +22,8 @@ class Task:
     params: ExpertParams
     machine: MachineParams
     weights_file: Path
+    left_out: frozenset[str] = frozenset()
+    """Ids of training samples that are kept for predictions out of fold."""
 
     @classmethod
     def of_expert(cls, name: str) -> Task:
@@ -38,6 +40,16 @@ class Task:
         """The shared pretraining by params.yaml, on the flat tree. Raises ParamsError."""
         tree, train = load_preprocessing_params().class_tree.flat(), load_params()
         return cls(SHARED, tree, tree.root.name, train.shared, train.machine, SHARED_FILE)
+
+    @classmethod
+    def of_fold(cls, fold: int, left_out: frozenset[str]) -> Task:
+        """Like the shared pretraining, without some samples, by the section `out_of_fold`."""
+        task = cls.of_shared()
+        params = load_params().out_of_fold.training
+        file = OUT_OF_FOLD / f"fold_{fold}.safetensors"
+        return replace(
+            task, name=f"fold_{fold}", params=params, weights_file=file, left_out=left_out
+        )
 
     @property
     def section(self) -> str:

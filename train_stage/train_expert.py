@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from tqdm import tqdm
 
 from preprocessing_stage.dataset.packed_samples import CHECKSUMS, DamagedError
-from preprocessing_stage.paths import PACKED, STATISTICS
+from preprocessing_stage.paths import OUT_OF_FOLD, PACKED, STATISTICS
 from train_stage.checkpoint import Checkpoint, fingerprint, remove_recorded
 from train_stage.confusion import iou
 from train_stage.history import History
@@ -58,12 +58,16 @@ def train(task: Task, fabric: Fabric, checkpoint: Checkpoint) -> tuple[Trainer, 
             loss = trainer.train_epoch(len(history.rows) + 1, progress)
             val_loss, confusion = trainer.evaluate()
             row = history.add_epoch(
-                phase.name, trainer.learning_rate, loss, val_loss, iou(confusion)
+                phase.name,
+                trainer.learning_rate,
+                loss,
+                val_loss,
+                iou(confusion)[: len(task.children)],
             )
             if examples and (epoch % task.params.examples_every == 0 or epoch == phase.epochs):
                 history.add_examples(examples, trainer.predict(examples))
             progress.set_postfix(loss=row["loss"], mIoU=row["mIoU"])
-            if fabric.is_global_zero:
+            if fabric.is_global_zero and (checkpoint.is_due() or epoch == phase.epochs):
                 state = {"phase": index, "epochs_of_phase": epoch, "history": history.rows}
                 checkpoint.save(trainer.state() | state)
         trainer.finish()
@@ -72,7 +76,7 @@ def train(task: Task, fabric: Fabric, checkpoint: Checkpoint) -> tuple[Trainer, 
     return trainer, history
 
 
-def run(task: Task) -> None:
+def run(task: Task) -> Trainer:
     """Train and write the results. Raises SystemExit in words for all that may go wrong."""
     fabric, precision = launch(task)
     if fabric.is_global_zero:
@@ -84,6 +88,7 @@ def run(task: Task) -> None:
             if fabric.is_global_zero:
                 write_results(task, trainer.model.state_dict(), history)
                 checkpoint.finish()
+            return trainer
         except NonFiniteLossError as error:
             rank = f"_{fabric.global_rank}" if fabric.global_rank else ""
             path = checkpoint.folder / f"batch{rank}.safetensors"
@@ -120,6 +125,13 @@ def make_checkpoint(task: Task, fabric: Fabric, precision: str) -> Checkpoint:
     starts = [task.init_file] if task.init_file else []
     if params.encoder_weights not in (None, "package", "hub"):
         starts.append(Path(params.encoder_weights))
+    if params.regions == "predicted":
+        starts += [OUT_OF_FOLD / f"{split}.npy" for split in ("train", "val")]
+        if missing := [str(path) for path in starts if not path.is_file()]:
+            raise SystemExit(
+                f"{task.section}.regions: predicted, but there is no {', '.join(missing)}; run "
+                "`dvc repro predict_out_of_fold` first"
+            )
     return Checkpoint(
         task.name,
         {
@@ -128,6 +140,7 @@ def make_checkpoint(task: Task, fabric: Fabric, precision: str) -> Checkpoint:
             "tree": task.tree.to_dict(),
             "data": fingerprint(PACKED / CHECKSUMS, *sorted(STATISTICS.glob("*.csv"))),
             "code": fingerprint(Path(__file__).parent),
+            "left_out": sorted(task.left_out),
             "processes": fabric.world_size,
             "precision": precision,
         },

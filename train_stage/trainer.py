@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch.optim.swa_utils import AveragedModel
+from torch import nn
 from tqdm import tqdm
 
-from train_stage.confusion import confusion_matrix
+from preprocessing_stage.dataset.class_tree import IGNORE
+from train_stage.average import Average
 from train_stage.dataset import Batch
 from train_stage.encoder_weights import load_encoder_weights
 from train_stage.init_from import init_from
@@ -19,6 +20,10 @@ from train_stage.losses import expert_loss
 from train_stage.model import Expert, TimmEncoder
 from train_stage.phases import Phase
 from train_stage.task import Task
+
+CHECKED_STEPS = 25
+"""A GPU runs ahead of the program, and to look at a value is to wait for it; what is not finite
+stays so."""
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -38,25 +43,26 @@ class Trainer:
         torch.manual_seed(params.seed)
         self.fabric, self.loaders, self.params = fabric, loaders, params
         self.split = loaders.split.to(fabric.device)
-        self.model = Expert(params.model, len(self.split.leaf_weights))
+        self.model = Expert(params.model, len(task.tree.leaves_of(task.node)))
         if params.encoder_weights and isinstance(self.model.encoder, TimmEncoder):
             net, name = self.model.encoder.net, params.model.encoder
             load_encoder_weights(net, name, params.encoder_weights)
         if task.init_file:
             init_from(self.model, task.init_file, task.init_rows)
         self.model.to(fabric.device)
+        self.steps_between_checks = 1 if fabric.device.type == "cpu" else CHECKED_STEPS
 
     def start(self, phase: Phase) -> None:
         """Set up optimiser, schedule and weight average of a phase."""
         params = self.params
         encoder, encoder_rate = self.model.encoder, phase.encoder_learning_rate
         encoder.requires_grad_(encoder_rate is not None)
-        decoder = [*self.model.decoder.parameters(), *self.model.head.parameters()]
-        groups, rates = [{"params": decoder}], [phase.learning_rate]
+        decoder = nn.ModuleList([self.model.decoder, self.model.head])
+        groups, rates = self._groups(decoder), [phase.learning_rate] * 2
         if encoder_rate is not None:
-            groups.append({"params": [*encoder.parameters()]})
-            rates.append(encoder_rate)
-        optimizer = torch.optim.AdamW(groups, weight_decay=params.weight_decay, fused=True)
+            groups += self._groups(encoder)
+            rates += [encoder_rate] * 2
+        optimizer = torch.optim.AdamW(groups, fused=True)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             rates,
@@ -65,8 +71,16 @@ class Trainer:
             cycle_momentum=False,
         )
         self.decoder_only = encoder_rate is None
-        self.average = AveragedModel(self.model, multi_avg_fn=ema_update(params.ema_decay))
+        self.average = Average(self.model, params.ema_decay)
         self.parallel, self.optimizer = self.fabric.setup(self.model, optimizer)
+
+    def _groups(self, module: nn.Module) -> list[dict[str, Any]]:
+        """Kernels, and what weight decay would only disturb: scales, shifts and biases."""
+        own = [*module.parameters()]
+        return [
+            {"params": [p for p in own if p.ndim > 1], "weight_decay": self.params.weight_decay},
+            {"params": [p for p in own if p.ndim <= 1], "weight_decay": 0.0},
+        ]
 
     @property
     def learning_rate(self) -> float:
@@ -80,14 +94,16 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
+            "average": self.average.module.state_dict(),
+            "averaged": self.average.count,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
+        self.average.module.load_state_dict(state["average"])
+        self.average.count = state["averaged"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
 
@@ -100,12 +116,12 @@ class Trainer:
         if self.decoder_only:
             # The frozen encoder keeps its batch statistics too; only its dropout stays on.
             self.model.stochastic_encoder()
-        total = torch.zeros((), device=self.fabric.device)
-        for batch in self.loaders.train:
-            logits = self.parallel(*self._inputs(batch))
-            target = batch.target.to(logits.device)
-            loss = expert_loss(logits, target, self.split, self.params.loss.dice_weight)
-            _check("loss", loss, f"epoch {epoch}", batch)
+        total, last = torch.zeros((), device=self.fabric.device), len(self.loaders.batches) - 1
+        for step, batch in enumerate(self.loaders.train):
+            batch = batch.to(self.fabric.device)
+            logits = self.parallel(batch.image, batch.region, batch.parent)
+            loss = expert_loss(logits, batch.target, self.split, self.params.loss.dice_weight)
+            total += loss.detach()
             self.fabric.backward(loss)
             norm = self.fabric.clip_gradients(
                 self.parallel,
@@ -114,12 +130,13 @@ class Trainer:
                 error_if_nonfinite=False,
             )
             assert norm is not None
-            _check("norm of the gradient", norm, f"epoch {epoch}", batch)
+            if step % self.steps_between_checks == 0 or step == last:
+                _check("loss", total, f"epoch {epoch}", batch)
+                _check("norm of the gradient", norm, f"epoch {epoch}", batch)
             self.optimizer.step()
             self.optimizer.zero_grad()
             self.schedule.step()
-            self.average.update_parameters(self.model)
-            total += loss.detach()
+            self.average.update()
             progress.update()
         return float(self._sum(total)) / self.fabric.world_size / len(self.loaders.batches)
 
@@ -129,27 +146,29 @@ class Trainer:
 
         True regions, at the expert's input size. Raises NonFiniteLossError.
         """
-        self.average.eval()
-        losses = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
-        children = len(self.split.child_weights)
-        confusion = np.zeros((children, children), np.int64)
+        device, classes = self.fabric.device, len(self.split.child_weights)
+        losses = torch.zeros(2, dtype=torch.float64, device=device)
+        counts = torch.zeros(classes**2, dtype=torch.int64, device=device)
         for batch in self.loaders.val:
+            batch = batch.to(device)
             logits = self.predict(batch)
-            target = batch.target.to(logits.device)
-            loss = expert_loss(logits, target, self.split, self.params.loss.dice_weight)
-            _check("loss", loss, "validation", batch)
-            losses[0] += loss.double() * len(target)
-            losses[1] += len(target)
-            truth, guess = self.split.child_of(target), self.split.children(logits).argmax(1)
-            confusion += confusion_matrix(truth.cpu().numpy(), guess.cpu().numpy(), children)
-        losses, counts = self._sum(losses), self._sum(torch.from_numpy(confusion))
-        return float(losses[0] / losses[1]), counts.numpy()
+            loss = expert_loss(logits, batch.target, self.split, self.params.loss.dice_weight)
+            losses[0] += loss.double() * len(batch.target)
+            losses[1] += len(batch.target)
+            truth, guess = self.split.child_of(batch.target), self.split.children(logits).argmax(1)
+            known = truth != IGNORE
+            pairs = truth[known] * classes + guess[known]
+            counts += torch.bincount(pairs, minlength=classes**2)
+        _check("loss", losses[0], "validation", batch)
+        losses, counts = self._sum(losses), self._sum(counts)
+        return float(losses[0] / losses[1]), counts.view(classes, classes).numpy()
 
     @torch.inference_mode()
     def predict(self, batch: Batch) -> torch.Tensor:
         """Logits (B, leaves, S, S) float32 of the averaged weights."""
         with self.fabric.autocast():
-            result: torch.Tensor = self.average(*self._inputs(batch))
+            batch = batch.to(self.fabric.device)
+            result: torch.Tensor = self.average.module(batch.image, batch.region, batch.parent)
             return result
 
     def _sum(self, value: torch.Tensor) -> torch.Tensor:
@@ -158,25 +177,9 @@ class Trainer:
         assert isinstance(total, torch.Tensor)
         return total.cpu()
 
-    def _inputs(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        return batch.image.to(self.fabric.device), batch.region.to(self.fabric.device)
-
 
 def _check(what: str, value: torch.Tensor, where: str, batch: Batch) -> None:
     if not torch.isfinite(value):
         raise NonFiniteLossError(
             f"{where}: the {what} is {value.item()}; lower learning_rate", batch
         )
-
-
-def ema_update(decay: float) -> Any:
-    """Exponential moving average of weights that follows quickly while it is young."""
-
-    @torch.no_grad()
-    def update(
-        averaged: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor
-    ) -> None:
-        weight = min(decay, (1 + int(count)) / (10 + int(count)))
-        torch._foreach_lerp_(averaged, current, 1 - weight)
-
-    return update

@@ -17,7 +17,16 @@ from train_stage.task import Task
 
 
 def write_results(task: Task, weights: dict[str, Tensor], history: History) -> None:
-    """The weights as safetensors, the history as CSV, the last epoch's figures as JSON."""
+    """The weights as safetensors, the history as CSV, the last epoch's figures as JSON.
+
+    Of a network that only predicts what it was not trained on, the weights alone.
+    """
+    task.weights_file.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: weight.contiguous().cpu() for name, weight in weights.items()}
+    with atomic_write(task.weights_file, "wb") as file:
+        file.write(save(tensors, training_metadata(task)))
+    if task.left_out:
+        return
     out = TRAININGS / task.name
     out.mkdir(parents=True, exist_ok=True)
     history.write(out / "history.csv")
@@ -31,10 +40,6 @@ def write_results(task: Task, weights: dict[str, Tensor], history: History) -> N
         "parameters": sum(weight.numel() for weight in weights.values()),
     }
     write_json(out / "metrics.json", figures)
-    task.weights_file.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {name: weight.contiguous().cpu() for name, weight in weights.items()}
-    with atomic_write(task.weights_file, "wb") as file:
-        file.write(save(tensors, training_metadata(task)))
 
 
 def training_metadata(task: Task) -> dict[str, str]:
@@ -58,6 +63,6 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def write_batch(batch: Batch, path: Path) -> None:
     """A batch that ended the training, for inspection: image, region, target."""
-    tensors = {"image": batch.image, "region": batch.region, "target": batch.target}
+    tensors = {name: t.cpu().contiguous() for name, t in vars(batch).items() if t is not None}
     with atomic_write(path, "wb") as file:
-        file.write(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+        file.write(save(tensors))

@@ -63,10 +63,11 @@ def _record_calls(segmenter: Segmenter) -> Iterator[dict[str, list[Call]]]:
     """Expert name -> its calls, filled while the block runs."""
     calls: dict[str, list[Call]] = {name: [] for name in segmenter.runner.experts}
 
-    def record(name: str, inputs: tuple[Tensor, Tensor], logits: Tensor) -> None:
-        leaves = logits.softmax(1)
-        children = [leaves[:, own].sum(1) for own in segmenter.chain.splits[name].leaves]
-        call = (*inputs, torch.stack(children, 1))
+    def record(name: str, inputs: tuple[Tensor, Tensor, Tensor | None], logits: Tensor) -> None:
+        crops, masks, _ = inputs
+        split = segmenter.chain.splits[name].leaves
+        leaves = logits.softmax(1)[:, : split.shape[1]]  # after them may come that of none
+        call = (crops, masks, torch.stack([leaves[:, own].sum(1) for own in split], 1))
         calls[name] += zip(*(tensor.detach().float().cpu() for tensor in call), strict=True)
 
     def hook(name: str, expert: nn.Module) -> torch.utils.hooks.RemovableHandle:

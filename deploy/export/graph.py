@@ -21,9 +21,10 @@ from final_model_stage.segmenter import Chain
 from train_stage.model import Expert
 from train_stage.regions import pixel_centres
 
-Experts = Callable[[str, Tensor, Tensor, Tensor], Tensor]
-"""Expert's name, crops (B, 3, S, S), masks (B, 1, S, S), and a bool () that says whether any of it
-is used -> logits (B, leaves, S, S), of any value if it is not."""
+Experts = Callable[[str, Tensor, Tensor, Tensor | None, Tensor], Tensor]
+"""Expert's name, crops (B, 3, S, S), masks (B, 1, S, S), the parent's probabilities (B, leaves, S,
+S) if it gets them, and a bool () that says whether any of it is used -> logits (B, leaves, S, S),
+of any value if it is not."""
 
 
 class Networks(nn.Module):
@@ -33,8 +34,10 @@ class Networks(nn.Module):
         super().__init__()
         self.networks = nn.ModuleDict(copy.deepcopy(dict(experts))).cpu().eval()
 
-    def forward(self, name: str, crops: Tensor, masks: Tensor, used: Tensor) -> Tensor:
-        logits: Tensor = self.networks[name](crops, masks)
+    def forward(
+        self, name: str, crops: Tensor, masks: Tensor, parents: Tensor | None, used: Tensor
+    ) -> Tensor:
+        logits: Tensor = self.networks[name](crops, masks, parents)
         return logits
 
 
@@ -74,13 +77,14 @@ class ChainGraph(nn.Module):
 
     def _predict(self, view: View, image: Tensor) -> Tensor:
         """Leaf probabilities (leaves, h, w) of a view of an image (3, h, w)."""
-        crop, mask = view.crop(image, self.get_buffer(f"centres_{view.expert}"))
+        crop, mask, parent = view.crop(image, self.get_buffer(f"centres_{view.expert}"))
         used = view.used.any()
 
-        def network(crops: Tensor, masks: Tensor) -> Tensor:
-            return self.experts(view.expert, crops, masks, used)
+        def network(crops: Tensor, masks: Tensor, parents: Tensor | None) -> Tensor:
+            return self.experts(view.expert, crops, masks, parents, used)
 
-        [found] = predict(network, crop[None], mask[None], self.settings.tta_flip)
+        told = None if parent is None else parent[None]
+        [found] = predict(network, crop[None], mask[None], told, self.settings.tta_flip)
         return view.paste(found)
 
     def _shrink(self, image: Tensor) -> Tensor:

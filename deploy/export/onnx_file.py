@@ -30,10 +30,13 @@ def chain_model(settings: Settings, experts: Mapping[str, Expert]) -> ir.Model:
     Raises ValueError for MC-dropout samples.
     """
 
-    def placeholder(name: str, crops: Tensor, masks: Tensor, used: Tensor) -> Tensor:
+    def placeholder(
+        name: str, crops: Tensor, masks: Tensor, parents: Tensor | None, used: Tensor
+    ) -> Tensor:
+        seen = (crops, masks) if parents is None else (crops, masks, parents)
         return torch.onnx.ops.symbolic(
             f"{DOMAIN}::Expert",
-            (crops, masks, used),
+            (*seen, used),
             {"name": name},
             dtype=torch.float32,
             shape=(len(crops), experts[name].head.out_channels, *crops.shape[2:]),
@@ -63,11 +66,14 @@ def _softmax(logits: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tens
 
 
 def _expert_model(expert: Expert, side: int, batch: int) -> ir.Model:
-    """Crops (batch, 3, side, side) and masks (batch, 1, side, side) in, logits out."""
+    """Crops (batch, 3, side, side), masks (batch, 1, side, side) and perhaps the parent's
+    probabilities (batch, leaves, side, side) in, logits out."""
+    channels = {"crops": 3, "masks": 1, "parents": expert.parent_channels}
+    seen = {name: torch.rand(batch, c, side, side) for name, c in channels.items() if c}
     return _to_onnx(
         copy.deepcopy(expert).cpu().eval(),
-        (torch.rand(batch, 3, side, side), torch.ones(batch, 1, side, side)),
-        input_names=["crops", "masks"],
+        tuple(seen.values()),
+        input_names=list(seen),
         output_names=["logits"],
     )
 
@@ -104,13 +110,13 @@ def _add_function(model: ir.Model, name: str, expert: ir.Model) -> None:
 
 
 def _replace(model: ir.Model, node: ir.Node) -> None:
-    """A placeholder by a call of its expert's function, within an If on the third input."""
-    crops, masks, used = node.inputs
+    """A placeholder by a call of its expert's function, within an If on the last input."""
+    *seen, used = node.inputs
     name = node.attributes["name"].as_string()
     function = model.functions[DOMAIN, name, ""]
-    weights = [model.graph.initializers[f"{name}.{v.name}"] for v in function.inputs[2:]]
+    weights = [model.graph.initializers[f"{name}.{v.name}"] for v in function.inputs[len(seen) :]]
     output = node.outputs[0]
-    call = ir.node(name, [crops, masks, *weights], domain=DOMAIN)
+    call = ir.node(name, [*seen, *weights], domain=DOMAIN)
     assert output.shape is not None and output.shape.is_static()
     shape = ir.node("Constant", [], attributes={"value_ints": list(output.shape.numpy())})
     zeros = ir.node("ConstantOfShape", [shape.outputs[0]])

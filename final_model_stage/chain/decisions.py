@@ -7,23 +7,29 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from preprocessing_stage.dataset.class_tree import ClassTree, Node
-from train_stage.node_split import EPS
+from train_stage.node_split import EPS, most_probable
 
 Conditionals = dict[str, Tensor]
 """Expert name -> (children, h, w) float32: probability of each child, given the expert's node."""
 
 
 def averaged_over_ancestors(
-    before: Tensor, predicted: Tensor, region: Tensor, experts_above: int
+    before: Tensor, predicted: Tensor, rows: Tensor, region: Tensor, experts_above: int
 ) -> Tensor:
-    """Probabilities of an expert's leaves, averaged with its ancestors', (own leaves, h, w).
+    """Probabilities of all leaves, an expert's averaged with its ancestors', (leaves, h, w).
 
-    before: (own leaves, h, w), the mean over the experts above; its sum is the node's probability.
-    predicted: of the same shape, given the node. region: (h, w) bool; outside it nothing changes.
+    before: (leaves, h, w), the mean over the experts above. rows: (own leaves,) of the expert's
+    among them. predicted: (own leaves, h, w) given the expert's node; of an expert that rejects
+    (own leaves + 1, h, w), the last that of none of them, which goes to the other leaves in
+    proportion to what they had. region: (h, w) bool; outside it nothing changes.
     """
-    node = before.sum(0).clamp(min=EPS)
-    mean = (before / node * experts_above + predicted) / (experts_above + 1)
-    return torch.where(region, node * mean, before)
+    if len(predicted) == len(rows):
+        new = before.index_copy(0, rows, before[rows].sum(0) * predicted)
+    else:
+        others = (before + EPS).index_fill(0, rows, 0.0)
+        new = others / others.sum(0) * predicted[-1]
+        new = new.index_copy(0, rows, predicted[:-1])
+    return torch.where(region, (before * experts_above + new) / (experts_above + 1), before)
 
 
 def resize(conditionals: Conditionals, size: tuple[int, int]) -> Conditionals:
@@ -34,14 +40,6 @@ def resize(conditionals: Conditionals, size: tuple[int, int]) -> Conditionals:
     }
 
 
-def most_probable(probabilities: Tensor) -> Tensor:
-    """Index (h, w) int64 of the largest of (children, h, w).
-
-    `argmax` over a first dimension takes 5 to 10 times as long (torch 2.14.1 on a CPU).
-    """
-    return probabilities.max(0).indices
-
-
 def decide(tree: ClassTree, conditionals: Conditionals, mode: str) -> Tensor:
     """Leaf ids (h, w) uint8.
 
@@ -50,7 +48,9 @@ def decide(tree: ClassTree, conditionals: Conditionals, mode: str) -> Tensor:
     """
     if mode == "hard":
         return _hard(tree.root, conditionals)
+    [any_of_its_device, *_] = conditionals.values()
     ids = torch.tensor([leaf.id for leaf in tree.leaves], dtype=torch.uint8)
+    ids = ids.to(any_of_its_device.device)
     return ids[most_probable(leaf_probabilities(tree, conditionals))]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TypeVar
 
 import torch
@@ -45,6 +46,12 @@ class Runner:
 
         They are driven side by side, so that an expert predicts the views of several images.
         """
+        with self.device if self.device.type == "cuda" else nullcontext():
+            return self._run(images, descents)
+
+    def _run(
+        self, images: Sequence[Tensor], descents: Sequence[Generator[View, Tensor, Result]]
+    ) -> list[Result]:
         order = list(self.experts)
         results: dict[int, Result] = {}
         waiting: dict[int, View] = {}
@@ -70,9 +77,12 @@ class Runner:
     def predict(self, images: Sequence[Tensor], views: Sequence[View]) -> list[Tensor]:
         """Leaf probabilities (leaves, h, w) of one expert for a view of each image (3, h, w)."""
         name = views[0].expert
-        centres = pixel_centres(self.settings.experts[name].input_size)
-        pairs = [view.crop(image, centres) for view, image in zip(views, images, strict=True)]
-        crops, masks = (torch.stack(some).to(self.device) for some in zip(*pairs, strict=True))
+        centres = pixel_centres(self.settings.experts[name].input_size).to(self.device)
+        seen = [view.crop(image, centres) for view, image in zip(views, images, strict=True)]
+        crops = torch.stack([crop for crop, _, _ in seen])
+        masks = torch.stack([mask for _, mask, _ in seen])
+        told = [parent for _, _, parent in seen if parent is not None]
+        parents = torch.stack(told) if told else None
         samples, is_cuda = self.settings.mc_dropout_samples, self.device.type == "cuda"
         with (
             torch.random.fork_rng([self.device] if is_cuda else [], enabled=samples > 1),
@@ -82,6 +92,7 @@ class Runner:
                 torch.manual_seed(self.settings.seed)
             total = torch.zeros(())
             for _ in range(samples):
-                found = predict(self.experts[name], crops, masks, self.settings.tta_flip)
-                total = total + found.cpu()
+                total = total + predict(
+                    self.experts[name], crops, masks, parents, self.settings.tta_flip
+                )
         return [view.paste(own) for view, own in zip(views, total / samples, strict=True)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, StrictBool, model_validator
 from pydantic_core import from_json
 
 from final_model_stage.params import ChainParams, FinalParams, Share
@@ -18,19 +18,36 @@ from train_stage.params import ExpertParams, ModelParams
 MAX_BYTES = 2**20
 
 
+BEFORE_0_3 = {"finest_scale": 0, "parent_channels": False, "rejects": False}
+"""Keys of a model that files of release 0.2 and before have not."""
+
+
 class ExpertSettings(Section):
     """How an expert is fed, beside what it is made of."""
 
     input_size: Annotated[int, Field(ge=1, le=2048)]
     box_margin: Annotated[float, Field(ge=0, le=1)]
     max_box_aspect: Annotated[float, Field(ge=1, le=100)] = 2.0
+    zoom: bool = True
+    """Files of release 0.2 and before have neither this nor the next."""
+    region_dilation: Annotated[int, Field(ge=0, le=100)] = 0
+    """Pixels of the reduced image by which the predicted region grows."""
     model: ModelParams
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_release_before(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("model"), dict):
+            return values | {"model": BEFORE_0_3 | values["model"]}
+        return values
 
 
 class Settings(ChainParams):
     """What `segmenter.json` holds."""
 
     tree: dict[str, Any]
+    average_ancestors: StrictBool = True
+    """Files of release 0.2 and before have none."""
     closer_view_max_area: Share = 0.7
     """Files of release 0.1 have none."""
     longest_side: Annotated[int, Field(ge=1, le=2048)]
@@ -83,6 +100,10 @@ def make_settings(
                 input_size=experts[name].last_input_size,
                 box_margin=experts[name].box_margin,
                 max_box_aspect=experts[name].max_box_aspect,
+                zoom=experts[name].zoom,
+                region_dilation=(
+                    experts[name].region_dilation if experts[name].regions == "predicted" else 0
+                ),
                 model=experts[name].model,
             )
             for name in tree.experts

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from train_stage.regions import box_frame, unwarp, warp
 
-Network = Callable[[Tensor, Tensor], Tensor]
-"""Crops (B, 3, S, S) and masks (B, 1, S, S) -> logits (B, leaves, S, S)."""
+Network = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""Crops (B, 3, S, S), masks (B, 1, S, S) and, if it gets them, the parent's probabilities
+(B, leaves, S, S) -> logits (B, leaves, S, S)."""
 
 
 @dataclass(frozen=True)
@@ -25,25 +26,38 @@ class View:
     """(4,) float32, left top right bottom."""
     used: Tensor
     """(h, w) bool: where the prediction counts; if nowhere, the expert need not predict."""
+    parent: Tensor | None = None
+    """(leaves, h, w) float32: what the experts above predict of its leaves, if it is told."""
 
-    def crop(self, image: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-        """Crop (3, S, S) of an image (3, h, w) in 0..1, and the region's mask (1, S, S).
+    def crop(self, image: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Crop (3, S, S) of an image (3, h, w) in 0..1, the region's mask (1, S, S), and the
+        parent's probabilities (leaves, S, S).
 
         centres: (S,) of `regions.pixel_centres`.
         """
-        frame = box_frame(self.box)
-        mask = warp(self.region[None].float(), frame, centres, "nearest")
-        return warp(image, frame, centres), mask
+        frame = box_frame(self.box)[None]
+        mask = warp(self.region[None, None].float(), frame, centres, "nearest")
+        crop = warp(image[None], frame, centres)
+        if self.parent is None:
+            return crop[0], mask[0], None
+        return crop[0], mask[0], warp(self.parent[None], frame, centres)[0]
 
     def paste(self, probabilities: Tensor) -> Tensor:
         """Probabilities (leaves, S, S) of the view as those of the image, (leaves, h, w)."""
         return unwarp(probabilities, self.box, *self.region.shape)
 
 
-def predict(network: Network, crops: Tensor, masks: Tensor, flip: bool) -> Tensor:
+def predict(
+    network: Network, crops: Tensor, masks: Tensor, parents: Tensor | None, flip: bool
+) -> Tensor:
     """Probabilities (B, leaves, S, S), averaged with those of the flipped crops if `flip`."""
     if not flip:
-        return network(crops, masks).softmax(1)
-    both = network(torch.cat([crops, crops.flip(-1)]), torch.cat([masks, masks.flip(-1)]))
+        return network(crops, masks, parents).softmax(1)
+
+    def both_ways(x: Tensor) -> Tensor:
+        return torch.cat([x, x.flip(-1)])
+
+    told = None if parents is None else both_ways(parents)
+    both = network(both_ways(crops), both_ways(masks), told)
     upright, flipped = both.softmax(1).chunk(2)
     return (upright + flipped.flip(-1)) / 2

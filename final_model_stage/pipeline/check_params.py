@@ -22,7 +22,8 @@ from train_stage.params import SHARED, TrainParams, section_of, train_problems
 def check_all(path: Path = PARAMS_FILE) -> None:
     """Raises ParamsError with the problems of all sections, DatasetError with the data set's."""
     sections = read_yaml(path)
-    known = ("tree", "data", "render_people", "train", "shared", "experts", "machine", "final")
+    known = ["tree", "data", "render_people", "train", "shared", "out_of_fold", "experts"]
+    known += ["machine", "final"]
     problems = [
         f"{key}: is no section; they are {', '.join(known)}" for key in sections if key not in known
     ]

@@ -15,7 +15,7 @@ IMAGE = np.random.default_rng(0).integers(0, 255, (30, 44, 3), np.uint8)
 class RedIsBody(nn.Module):
     """An expert that assigns whatever is red to its second child."""
 
-    def forward(self, image, mask):
+    def forward(self, image, mask, parent=None):
         body = (image[:, :1] - image[:, 1:2] - 0.5) * 20
         return torch.cat([-body, *[body] * 4], dim=1)
 

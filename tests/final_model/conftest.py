@@ -22,6 +22,7 @@ data: {{folder: data, longest_side: 48, near_gray_chroma: 12, description: drawi
 render_people: {{seed: 0, train: 2, val: 1, size: 32}}
 final:
   mode: hard
+  average_ancestors: true
   tta_views: false
   tta_flip: false
   closer_view_max_area: 0.7
@@ -45,6 +46,9 @@ def segmenter() -> Segmenter:
         initial_pool=1,
         norm="layer",
         dropout=0,
+        finest_scale=0,
+        parent_channels=False,
+        rejects=False,
     )
     settings = ExpertSettings(input_size=32, box_margin=0.1, model=model)
     return Segmenter(

@@ -128,12 +128,21 @@ def test_product_mode_may_overrule_an_unsure_parent():
 
 
 def test_probabilities_are_averaged_over_ancestors_inside_the_region():
-    before = torch.tensor([[[0.3, 0.3]], [[0.1, 0.1]]])  # hand and head: upper has 0.4
+    before = torch.tensor([[[0.6, 0.6]], [[0.3, 0.3]], [[0.1, 0.1]]])  # upper, the last two: 0.4
     predicted = torch.tensor([[[0.0, 0.0]], [[1.0, 1.0]]])
-    region = torch.tensor([[True, False]])
-    hand, head = averaged_over_ancestors(before, predicted, region, experts_above=2).unbind()
+    region, rows = torch.tensor([[True, False]]), torch.tensor([1, 2])
+    other, hand, head = averaged_over_ancestors(before, predicted, rows, region, 2).unbind()
+    assert other.flatten().tolist() == pytest.approx([0.6, 0.6])
     assert hand.flatten().tolist() == pytest.approx([0.4 * 2 / 3 * 3 / 4, 0.3])
     assert head.flatten().tolist() == pytest.approx([0.4 * (2 / 3 * 1 / 4 + 1 / 3), 0.1])
+
+
+def test_what_an_expert_rejects_goes_to_the_leaves_of_other_nodes():
+    before = torch.tensor([0.45, 0.15, 0.3, 0.1]).view(4, 1, 1)
+    predicted = torch.tensor([0.2, 0.0, 0.8]).view(3, 1, 1)  # of the last two, and of none of them
+    rows, region = torch.tensor([2, 3]), torch.tensor([[True]])
+    found = averaged_over_ancestors(before, predicted, rows, region, 1).flatten().tolist()
+    assert found == pytest.approx([(0.45 + 0.6) / 2, (0.15 + 0.2) / 2, (0.3 + 0.2) / 2, 0.1 / 2])
 
 
 def test_a_conditional_is_the_share_of_a_childs_leaves():
@@ -150,7 +159,7 @@ class Constant(nn.Module):
         super().__init__()
         self.logits = torch.tensor(probabilities).log().view(1, -1, 1, 1)
 
-    def forward(self, image, region):
+    def forward(self, image, region, parent=None):
         return self.logits.expand(len(image), -1, *image.shape[2:])
 
 
@@ -179,7 +188,7 @@ def test_experts_with_an_empty_region_do_not_run():
     chain = make_segmenter()
 
     class Broken(nn.Module):
-        def forward(self, image, region):
+        def forward(self, image, region, parent=None):
             raise AssertionError("ran for nothing")
 
     chain.runner.experts = dict.fromkeys(chain.runner.experts, Broken())

@@ -14,7 +14,7 @@ class Brightness(nn.Module):
         super().__init__()
         self.seen = []
 
-    def forward(self, image, region):
+    def forward(self, image, region, parent=None):
         self.seen.append(image)
         bright = (image.mean(1, keepdim=True) - 0.5) * 10
         return torch.cat([-bright, *[bright] * 4], dim=1)
@@ -72,7 +72,7 @@ def test_predictions_of_all_views_that_cover_a_pixel_are_averaged():
 
         views = 0
 
-        def forward(self, image, region):
+        def forward(self, image, region, parent=None):
             body = torch.tensor([0.0, 0.4, 0.8])[self.views].expand_as(region)
             self.views += 1
             # The body's other leaves get nothing.

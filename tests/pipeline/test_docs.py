@@ -248,6 +248,7 @@ def test_the_example_becomes_a_segmenter(animals):
     for name in ("pack_samples", "class_frequencies", "find_grayscale", "sample_sheet"):
         run(f"preprocessing_stage.{name}")
     run("train_stage.train_shared")
+    run("train_stage.predict_out_of_fold")
     for expert in animals["experts"]:
         run("train_stage.train_expert", expert)
     run("final_model_stage.build_segmenter")

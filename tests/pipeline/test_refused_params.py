@@ -38,7 +38,7 @@ def test_null_is_a_value_of_what_a_training_may_do_without(tiny_params):
     [
         (
             "trian",
-            "trian: is no section; they are tree, data, render_people, train, shared, experts",
+            "trian: is no section; they are tree, data, render_people, train, shared, out_of_fold",
         ),
         (
             "data.size",
@@ -57,7 +57,7 @@ def test_null_is_a_value_of_what_a_training_may_do_without(tiny_params):
         ("machine.gpus", "machine.gpus: is unknown; known here: devices, loader_workers"),
         (
             "final.mod",
-            "final.mod: is unknown; known here: bootstrap, closer_view_max_area",
+            "final.mod: is unknown; known here: average_ancestors, bootstrap, closer_view_max_area",
         ),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from torch.utils.data import DataLoader
+from torchvision.transforms.v2 import functional as colour
 from train_fixtures import (
     NO_JITTER,
     TREE,
@@ -20,14 +21,15 @@ from train_fixtures import (
 
 from preprocessing_stage.dataset.packed_samples import PackedSplit
 from train_stage.augmentation import random_colours
-from train_stage.dataset import EpochBatches, ExpertSamples, Sample, collate
+from train_stage.dataset import Batch, EpochBatches, ExpertSamples
 from train_stage.loaders import Loaders, make_loaders
 from train_stage.params import MachineParams
 from train_stage.task import Task
 
 
-def equal(one: Sample, other: Sample) -> bool:
-    return all(map(torch.equal, one, other))
+def equal(one: Batch, other: Batch) -> bool:
+    pairs = zip(vars(one).values(), vars(other).values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs if a is not None)
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +46,14 @@ def samples(
 def test_a_sample_depends_on_seed_epoch_and_index_only(split: PackedSplit) -> None:
     first, second = samples(split, seed=5), samples(split, seed=5)
     keys = [(epoch, index) for epoch in (1, 2) for index in range(4)]
-    forward = {key: first[key] for key in keys}
+    forward = {key: first[[key]] for key in keys}
     torch.manual_seed(1)
     np.random.seed(1)
-    backward = {key: second[key] for key in reversed(keys)}
+    backward = {key: second[[key]] for key in reversed(keys)}
     assert all(equal(forward[key], backward[key]) for key in keys)
     assert not equal(forward[1, 0], forward[2, 0])
     assert not equal(forward[1, 0], forward[1, 1])
-    assert not equal(forward[1, 0], samples(split, seed=6)[1, 0])
+    assert not equal(forward[1, 0], samples(split, seed=6)[[(1, 0)]])
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
@@ -60,11 +62,7 @@ def test_worker_processes_change_neither_samples_nor_order(
 ) -> None:
     batches = EpochBatches(4, 1, seed=0)
     here, there = (
-        list(
-            DataLoader(
-                samples(split), batch_sampler=batches, collate_fn=collate, num_workers=number
-            )
-        )
+        list(DataLoader(samples(split), sampler=batches, batch_size=None, num_workers=number))
         for number in (0, workers)
     )
     assert len(here) == 4
@@ -75,18 +73,19 @@ def test_worker_processes_change_neither_samples_nor_order(
 
 def test_validation_samples_are_the_same_in_every_epoch(split: PackedSplit) -> None:
     val = samples(split, augment=False)
-    assert equal(val[0, 1], val[7, 1])
+    assert equal(val[[(0, 1)]], val[[(7, 1)]])
 
 
 def test_shapes_and_ranges(split: PackedSplit) -> None:
     bright = {"brightness": 0.9, "contrast": 0.9, "saturation": 0.9}
     train = samples(split, "body", augmentation=bright)
     for epoch in range(5):
-        image, region, target = train[epoch, 0]
-        assert image.shape == (3, 32, 32) and image.dtype == torch.float32
+        batch = train[[(epoch, 0), (epoch, 1)]]
+        image, region, target = batch.image, batch.region, batch.target
+        assert image.shape == (2, 3, 32, 32) and image.dtype == torch.float32
         assert image.min() >= 0 and image.max() <= 1
-        assert region.shape == (1, 32, 32) and set(region.unique().tolist()) <= {0.0, 1.0}
-        assert target.shape == (32, 32) and target.dtype == torch.int64
+        assert region.shape == (2, 1, 32, 32) and set(region.unique().tolist()) <= {0.0, 1.0}
+        assert target.shape == (2, 32, 32) and target.dtype == torch.int64
         assert set(target.unique().tolist()) <= {0, 1, 255}
 
 
@@ -94,7 +93,8 @@ def test_the_root_sees_all_of_the_image_its_ignored_pixels_too(tmp_path: Path) -
     image, labels = draw_pair(np.random.default_rng(0))
     labels[:8] = 255
     split = packed_split(tmp_path, [(image, labels)])
-    _, region, target = samples(split, augment=False, input_size=40)[0, 0]
+    batch = samples(split, augment=False, input_size=40)[[(0, 0)]]
+    region, target = batch.region[0], batch.target[0]
     assert (region == 1).all()
     assert (target[:8] == 255).all()
     nearest = np.arange(0.5, 40) * 48 / 40
@@ -109,13 +109,14 @@ def test_children_see_samples_with_their_region_in_its_box(tmp_path: Path) -> No
     assert samples(split).used == [0, 1, 2]
     body = samples(split, "body", augment=False, box_margin=0.1)
     assert body.used == [1, 2]
-    _, region, target = body[0, 0]
+    batch = body[[(0, 0), (0, 1)]]
+    region, target = batch.region[0], batch.target[0]
     assert torch.equal(target != 255, region[0] == 1)
     assert set(target[region[0] == 1].tolist()) == {0, 1}
     rows = np.flatnonzero(region[0].any(1))
     assert rows[0] == pytest.approx(32 * 0.1 / 1.2, abs=1)
     assert rows[-1] + 1 == pytest.approx(32 * 1.1 / 1.2, abs=1)
-    assert set(body[0, 1][2].unique().tolist()) == {0, 255}  # what is ignored is no region
+    assert set(batch.target[1].unique().tolist()) == {0, 255}  # what is ignored is no region
 
 
 def test_no_sample_with_the_region_is_an_error(tmp_path: Path) -> None:
@@ -149,16 +150,30 @@ def test_gray_samples_are_kept_dropped_or_matched(
 
 
 def test_colours_without_jitter_stay() -> None:
-    params, rng = expert_params(augmentation=NO_JITTER).augmentation, np.random.default_rng(0)
-    image = torch.rand(3, 8, 8)
-    torch.testing.assert_close(random_colours(image, params, 0, rng), image)
+    params, drawn = expert_params(augmentation=NO_JITTER).augmentation, np.full((2, 4), 0.9)
+    images = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(random_colours(images, params, 0, drawn), images)
+
+
+def test_colours_change_as_those_of_torchvision() -> None:
+    jitter = NO_JITTER | {"brightness": 0.5, "contrast": 0.4, "saturation": 0.3}
+    params = expert_params(augmentation=jitter).augmentation
+    images, drawn = torch.rand(2, 3, 8, 8), np.array([[0.1, 0.8, 0.3, 1], [0.9, 0.2, 0.7, 1]])
+    for image, seen, numbers in zip(
+        images, random_colours(images, params, 0, drawn), drawn, strict=True
+    ):
+        brightness, contrast, saturation = (2 * numbers[:3] - 1) * [0.5, 0.4, 0.3] + 1
+        image = colour.adjust_brightness(image, brightness)
+        image = colour.adjust_contrast(image, contrast)
+        image = colour.adjust_saturation(image, saturation)
+        torch.testing.assert_close(seen, image, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize(("share", "least", "most"), [(0, 0, 0), (0.5, 5, 35), (1, 40, 40)])
 def test_as_many_samples_turn_gray(split: PackedSplit, share: int, least: int, most: int) -> None:
     params = expert_params(augmentation=NO_JITTER)
     train = ExpertSamples(split, TREE, "person", params, augment=True, gray_share=share)
-    images = [train[epoch, 0][0] for epoch in range(40)]
+    images = [train[[(epoch, 0)]].image[0] for epoch in range(40)]
     grays = [(image.amax(0) - image.amin(0)).max() < 1e-6 for image in images]
     assert least <= sum(grays) <= most
 

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from torch import Tensor
 from train_fixtures import NO_JITTER, TREE, expert_params, packed_split
 
-from train_stage.augmentation import random_frame
+from train_stage.augmentation import random_frames, random_numbers
 from train_stage.dataset import ExpertSamples
 from train_stage.params import AugmentationParams
 from train_stage.regions import (
@@ -27,6 +27,15 @@ def rectangle(rows: slice, columns: slice) -> Tensor:
     region = torch.zeros(40, 50, dtype=torch.bool)
     region[rows, columns] = True
     return region
+
+
+def view_of(image: Tensor, frame: Tensor, size: int) -> Tensor:
+    return warp(image[None], frame[None], pixel_centres(size))[0]
+
+
+def frame_near(box: Tensor, params: AugmentationParams, seed: int) -> Tensor:
+    drawn = random_numbers(seed, [1], [0])
+    return random_frames(box[None], params, drawn.frame)[0]
 
 
 def jitter(**changes: float) -> AugmentationParams:
@@ -65,21 +74,18 @@ def test_box_contains_every_pixel_of_the_region(
 def test_warp_of_the_whole_image_is_a_plain_resize(size: int) -> None:
     image = torch.rand(3, 40, 56)
     resized = F.interpolate(image[None], (size, size), mode="bilinear")[0]
-    torch.testing.assert_close(
-        warp(image, box_frame(whole_image(40, 56)), pixel_centres(size)), resized
-    )
+    torch.testing.assert_close(view_of(image, box_frame(whole_image(40, 56)), size), resized)
 
 
 def test_warp_of_a_box_on_the_pixel_grid_is_a_crop() -> None:
     image = torch.rand(3, 40, 56)
     frame = box_frame(torch.tensor([10.0, 5, 30, 25]))
-    torch.testing.assert_close(warp(image, frame, pixel_centres(20)), image[:, 5:25, 10:30])
+    torch.testing.assert_close(view_of(image, frame, 20), image[:, 5:25, 10:30])
 
 
 def test_warp_is_zero_outside_the_image() -> None:
-    seen = warp(
-        torch.ones(1, 10, 10), box_frame(torch.tensor([-10.0, -10, 10, 10])), pixel_centres(20)
-    )
+    frame = box_frame(torch.tensor([-10.0, -10, 10, 10]))
+    seen = view_of(torch.ones(1, 10, 10), frame, 20)
     expected = torch.zeros(1, 20, 20)
     expected[:, 10:, 10:] = 1
     torch.testing.assert_close(seen, expected)
@@ -88,20 +94,18 @@ def test_warp_is_zero_outside_the_image() -> None:
 @pytest.mark.parametrize("changes", [{}, {"rotation": 30}, {"flip": 1, "aspect": 0.5}])
 def test_warp_is_what_torch_makes_of_the_frame(changes: dict[str, float]) -> None:
     image = torch.rand(3, 60, 80)
-    frame = random_frame(
-        torch.tensor([20.0, 10, 70, 50]), jitter(**changes), np.random.default_rng(1)
-    )
+    frame = frame_near(torch.tensor([20.0, 10, 70, 50]), jitter(**changes), 1)
     theta = frame * torch.tensor([[2 / 80], [2 / 60]]) - torch.tensor([[0, 0, 1.0]])
     grid = F.affine_grid(theta[None], [1, 3, 24, 24], align_corners=False)
     expected = F.grid_sample(image[None], grid, align_corners=False)[0]
-    torch.testing.assert_close(warp(image, frame, pixel_centres(24)), expected)
+    torch.testing.assert_close(view_of(image, frame, 24), expected)
 
 
 def test_unwarp_undoes_warp() -> None:
     y, x = torch.meshgrid(torch.arange(60) / 9, torch.arange(80) / 9, indexing="ij")
     image = (torch.sin(x) + torch.cos(y))[None]
     box = torch.tensor([20.0, 10, 70, 50])
-    back = unwarp(warp(image, box_frame(box), pixel_centres(96)), box, 60, 80)
+    back = unwarp(view_of(image, box_frame(box), 96), box, 60, 80)
     torch.testing.assert_close(back[:, 10:50, 20:70], image[:, 10:50, 20:70], atol=0.01, rtol=0)
 
 
@@ -113,14 +117,14 @@ def test_unwarp_continues_the_border() -> None:
 
 def test_an_empty_region_has_a_finite_view() -> None:
     box = region_box(torch.zeros(7, 9, dtype=torch.bool), 0.1, max_aspect=2)
-    view = warp(torch.ones(1, 7, 9), box_frame(box), pixel_centres(4))
+    view = view_of(torch.ones(1, 7, 9), box_frame(box), 4)
     assert torch.isfinite(view).all() and torch.isfinite(unwarp(view, box, 7, 9)).all()
 
 
 def test_a_frame_without_jitter_is_the_box_or_up_to_a_tenth_larger() -> None:
     box = torch.tensor([10.0, 20, 50, 40])
     for seed in range(50):
-        frame = random_frame(box, jitter(), np.random.default_rng(seed))
+        frame = frame_near(box, jitter(), seed)
         scale = frame[:, :2] / box_frame(box)[:, :2].diagonal()[:, None]
         assert scale[0, 1] == scale[1, 0] == 0
         assert 1 <= scale[0, 0] <= 1.1
@@ -133,7 +137,7 @@ def test_rotation_turns_without_shearing() -> None:
     box = torch.tensor([10.0, 20, 50, 40])
     angles = set()
     for seed in range(50):
-        x, y = random_frame(box, jitter(rotation=20), np.random.default_rng(seed))[:, :2].T
+        x, y = frame_near(box, jitter(rotation=20), seed)[:, :2].T
         assert abs(x @ y) < 1e-3
         assert (x.norm() / y.norm()).item() == pytest.approx(2)
         angles.add(round(torch.rad2deg(torch.atan2(x[1], x[0])).item()))
@@ -143,12 +147,8 @@ def test_rotation_turns_without_shearing() -> None:
 
 def test_flip_exchanges_left_and_right() -> None:
     image, box = torch.rand(3, 30, 30), torch.tensor([5.0, 5, 25, 25])
-    plain, flipped = (
-        random_frame(box, jitter(flip=flip), np.random.default_rng(0)) for flip in (0, 1)
-    )
-    torch.testing.assert_close(
-        warp(image, flipped, pixel_centres(20)), warp(image, plain, pixel_centres(20)).flip(2)
-    )
+    plain, flipped = (frame_near(box, jitter(flip=flip), 0) for flip in (0, 1))
+    torch.testing.assert_close(view_of(image, flipped, 20), view_of(image, plain, 20).flip(2))
 
 
 def test_image_region_and_target_stay_aligned(tmp_path) -> None:
@@ -165,8 +165,9 @@ def test_image_region_and_target_stay_aligned(tmp_path) -> None:
         packed_split(tmp_path, [(image, labels)]), TREE, "body", params, augment=True
     )
     for epoch in range(20):
-        seen, region, target = samples[epoch, 0]
-        red, green, _ = seen
+        batch = samples[[(epoch, 0)]]
+        region, target = batch.region[0], batch.target[0]
+        red, green, _ = batch.image[0]
         certain = (green < 0.2) | (green > 0.8)
         assert torch.equal(region[0][certain], (green > 0.5).float()[certain])
         assert torch.equal(target == 255, region[0] == 0)

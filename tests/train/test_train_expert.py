@@ -39,7 +39,7 @@ from train_runs import (
 from final_model_stage.chain.settings import make_settings
 from final_model_stage.params import load_params
 from train_stage.checkpoint import Checkpoint
-from train_stage.dataset import Batch, ExpertSamples, Sample
+from train_stage.dataset import Batch, ExpertSamples, Key
 from train_stage.model import Expert
 from train_stage.phases import phases
 from train_stage.trainer import Trainer
@@ -91,9 +91,9 @@ def test_every_epoch_draws_its_own_samples(tmp_path: Path) -> None:
     epochs: list[int] = []
     get = ExpertSamples.__getitem__
 
-    def note(samples: ExpertSamples, key: tuple[int, int]) -> Sample:
-        epochs.extend([key[0]] if samples.augment else [])
-        return get(samples, key)
+    def note(samples: ExpertSamples, keys: list[Key]) -> Batch:
+        epochs.extend(epoch for epoch, _ in keys if samples.augment)
+        return get(samples, keys)
 
     with mock.patch.object(ExpertSamples, "__getitem__", note):
         train(write_project(tmp_path))
@@ -170,10 +170,10 @@ def test_a_second_phase_sees_larger_inputs_at_its_own_rate(tmp_path: Path) -> No
     sides: list[int] = []
     get = ExpertSamples.__getitem__
 
-    def note(samples: ExpertSamples, key: tuple[int, int]) -> Sample:
-        sample = get(samples, key)
-        sides.extend([sample[2].shape[-1]] if samples.augment else [])
-        return sample
+    def note(samples: ExpertSamples, keys: list[Key]) -> Batch:
+        batch = get(samples, keys)
+        sides.extend([batch.target.shape[-1]] * len(keys) if samples.augment else [])
+        return batch
 
     with mock.patch.object(ExpertSamples, "__getitem__", note):
         train(tmp_path)
@@ -204,10 +204,10 @@ def test_the_decoder_phase_changes_the_decoder_only(tmp_path: Path, model: dict[
         train(tmp_path)
     whole, decoder = states
     final = load_file(tmp_path / WEIGHTS)
-    changed = {name for name in final if not torch.equal(whole["module." + name], final[name])}
+    changed = {name for name in final if not torch.equal(whole[name], final[name])}
     parts = {name.partition(".")[0] for name in changed}
     assert parts == {"decoder", "head"}
-    assert all(torch.equal(decoder["module." + name], final[name]) for name in final)
+    assert all(torch.equal(decoder[name], final[name]) for name in final)
 
 
 def test_the_encoder_has_a_learning_rate_of_its_own(tmp_path: Path) -> None:

@@ -1,0 +1,80 @@
+"""Predict all samples by networks that were not trained on them:
+`python -m train_stage.predict_out_of_fold`.
+
+The training samples are divided into folds; for each, a network like the shared one is trained on
+the other folds and predicts this one. So the experts below the root learn on regions as wrong as
+those that the chain will give them (Wolpert 1992, "Stacked generalization", section 2). Validation
+samples get the mean of these networks. Writes models/out_of_fold/{train,val}.npy: (samples,
+leaves, size, size) uint8, probabilities x 255 on the whole image, squeezed into a square.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from preprocessing_stage.dataset.atomic_write import atomic_write
+from preprocessing_stage.dataset.packed_samples import PackedSplit
+from preprocessing_stage.paths import OUT_OF_FOLD
+from train_stage.dataset import Batch, ExpertSamples
+from train_stage.params import load_params
+from train_stage.task import Task
+from train_stage.train_expert import run
+from train_stage.trainer import Trainer
+
+BATCH = 16
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()  # none, but --help
+    params = load_params()
+    size, folds = params.out_of_fold.map_size, params.out_of_fold.folds
+    train, val = PackedSplit("train"), PackedSplit("val")
+    leaves = len(Task.of_shared().tree.leaves)
+    if all(expert.regions == "true" for expert in params.experts.values()):
+        print("no expert is trained on predicted regions: nothing is predicted")
+        folds = leaves = 0
+    found = {
+        "train": np.zeros((len(train), leaves, size, size), np.float32),
+        "val": np.zeros((len(val), leaves, size, size), np.float32),
+    }
+    is_global_zero = True
+    for fold in range(folds):
+        kept = list(range(fold, len(train), folds))
+        task = Task.of_fold(fold, frozenset(train.rows[i].id for i in kept))
+        trainer = run(task)
+        is_global_zero = trainer.fabric.is_global_zero
+        if is_global_zero:
+            found["train"][kept] = predict(task, trainer, train, kept, size)
+            found["val"] += predict(task, trainer, val, range(len(val)), size) / folds
+    if is_global_zero:
+        OUT_OF_FOLD.mkdir(parents=True, exist_ok=True)
+        for name, values in found.items():
+            with atomic_write(OUT_OF_FOLD / f"{name}.npy", "wb") as file:
+                np.save(file, (values * 255).round().astype(np.uint8))
+
+
+@torch.inference_mode()
+def predict(
+    task: Task, trainer: Trainer, split: PackedSplit, indices: Sequence[int], size: int
+) -> np.ndarray:
+    """Leaf probabilities (len(indices), leaves, size, size) float32, mean of both flips."""
+    device = trainer.fabric.device
+    samples = ExpertSamples(split, task.tree, task.node, task.params, augment=False, device=device)
+    samples.input_size = task.params.last_input_size
+    found = []
+    for start in range(0, len(indices), BATCH):
+        batch = samples[[(0, index) for index in indices[start : start + BATCH]]]
+        flipped = Batch(batch.image.flip(-1), batch.region.flip(-1), batch.target)
+        both = [trainer.predict(some).softmax(1) for some in (batch, flipped)]
+        mean = (both[0] + both[1].flip(-1)) / 2
+        found.append(F.interpolate(mean, (size, size), mode="area").cpu())
+    return torch.cat(found).numpy()
+
+
+if __name__ == "__main__":
+    main()
