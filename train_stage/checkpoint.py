@@ -45,17 +45,7 @@ class Checkpoint:
 
     def load(self) -> dict[str, Any] | None:
         """The state saved last, None if there is none. Raises DamagedError."""
-        if not self._file.exists():
-            return None
-        digest, state = (data := self._file.read_bytes())[:_DIGEST], data[_DIGEST:]
-        if hashlib.sha256(state).digest() != digest:
-            raise DamagedError(
-                f"{self._file}: damaged since it was saved; delete it to train this expert anew"
-            )
-        result: dict[str, Any] | None = torch.load(
-            io.BytesIO(state), map_location="cpu", weights_only=True
-        )
-        return result
+        return read_state(self._file) if self._file.exists() else None
 
     def is_due(self) -> bool:
         """Whether saving takes less than a tenth of the time since it was last done."""
@@ -75,6 +65,17 @@ class Checkpoint:
     def finish(self) -> None:
         """The results are written, but DVC has not recorded them yet: a kill must not lose them."""
         (self.folder / FINISHED).touch()
+
+
+def read_state(file: Path) -> dict[str, Any]:
+    """What `Checkpoint.save` wrote. Raises DamagedError."""
+    digest, state = (data := file.read_bytes())[:_DIGEST], data[_DIGEST:]
+    if hashlib.sha256(state).digest() != digest:
+        raise DamagedError(
+            f"{file}: damaged since it was saved; delete it to train this expert anew"
+        )
+    result: dict[str, Any] = torch.load(io.BytesIO(state), map_location="cpu", weights_only=True)
+    return result
 
 
 def remove_recorded(folder: Path = CHECKPOINTS) -> None:

@@ -37,7 +37,7 @@ SMALL = ClassTree({"person": {"background": 0, "body": {"upper": 1, "lower": 4}}
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with both formats, the segmenter and the images that they were checked on."""
     folder = tmp_path_factory.mktemp("export")
-    tiny_segmenter(tree=SMALL, tta=True).save(folder / "segmenter")
+    tiny_segmenter(tree=SMALL, tta=True, rejects=True).save(folder / "segmenter")
     (folder / "images").mkdir()
     for number, image in enumerate(images()[:3]):
         Image.fromarray(image).save(folder / f"images/{number}.png")
@@ -49,7 +49,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_an_expert_whose_region_is_empty_does_not_run(tmp_path: Path) -> None:
-    segmenter = tiny_segmenter(tree=SMALL, tta=True)
+    segmenter = tiny_segmenter(tree=SMALL, tta=True, rejects=True)
     with torch.no_grad():
         segmenter.experts["person"].head.bias[0] += 100  # all is background
     (tmp_path / "chain.onnx").write_bytes(formats.encode_onnx(segmenter))
@@ -86,7 +86,7 @@ def test_onnx_gives_probabilities_and_holds_its_classes(exported: Path) -> None:
     assert [out.name for out in outputs] == ["probabilities", "labels"]
     image = images()[1]
     [probabilities] = session.run(["probabilities"], {"image": image})
-    expected = tiny_segmenter(tree=SMALL, tta=True).segment(image).leaf_probabilities
+    expected = tiny_segmenter(tree=SMALL, tta=True, rejects=True).segment(image).leaf_probabilities
     np.testing.assert_allclose(probabilities, expected, atol=1e-4, rtol=0)
     metadata = session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["classes"]) == {str(leaf.id): leaf.name for leaf in SMALL.leaves}
@@ -105,7 +105,7 @@ def test_examples_of_the_docs_run_alone(exported: Path, heading: str) -> None:
     )
     assert answer.returncode == 0, answer.stderr
     with Image.open(exported / "photo.jpg") as photo:
-        labels = tiny_segmenter(tree=SMALL, tta=True)(np.asarray(photo))
+        labels = tiny_segmenter(tree=SMALL, tta=True, rejects=True)(np.asarray(photo))
     assert f"background: {(labels == 0).mean():.1%} of the picture" in answer.stdout
     if heading == "With ONNX Runtime":
         with Image.open(exported / "labels.png") as picture:

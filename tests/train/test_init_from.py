@@ -47,6 +47,19 @@ def test_from_the_common_network_an_expert_takes_the_rows_of_its_leaves(tmp_path
     assert torch.equal(fresh.head.bias, trained.head.bias[rows])
 
 
+def test_further_inputs_and_the_output_for_no_leaf_start_at_zero(tmp_path):
+    """Told nothing by its parent, the expert is what it started from."""
+    rows = ClassTree(PEOPLE).rows("lower")
+    trained = expert(leaves=5, seed=1).eval()
+    changes = {"regions": "predicted", "model": {"parent_channels": True, "rejects": True}}
+    fresh = Expert(expert_params("body", **changes).model, 2).eval()
+    init_from(fresh, stored(trained, tmp_path / "shared.safetensors"), rows)
+    image, region = torch.rand(1, 3, 32, 32), torch.ones(1, 1, 32, 32)
+    logits = fresh(image, region, torch.rand(1, 2, 32, 32))
+    torch.testing.assert_close(logits[:, :2], trained(image, region)[:, rows])
+    assert (logits[:, 2] == 0).all()
+
+
 def test_another_network_is_refused_and_changes_nothing(tmp_path):
     path = stored(expert(model={"base_channels": 16}), tmp_path / "body.safetensors")
     fresh = expert(seed=2)

@@ -54,6 +54,25 @@ def test_coarsest_features_lie_at_the_stride_of_the_params(changes: dict[str, An
     assert coarsest.shape[-2:] == (64 // params.stride, 64 // params.stride)
 
 
+@pytest.mark.parametrize("changes", [{"depth": 3}, TIMM], ids=["unet", "timm"])
+def test_a_decoder_may_end_at_a_coarser_scale(changes: dict[str, Any]) -> None:
+    model = build(**changes, finest_scale=1).eval()
+    logits = model(*inputs())
+    assert logits.shape == (2, 3, 64, 64)
+    features = model.encoder(torch.rand(1, 3, 64, 64))
+    assert model.decoder(features[1:]).shape[-1] == 64 // 4
+
+
+def test_the_parents_probabilities_are_seen_inside_the_region_only() -> None:
+    changes = {"regions": "predicted", "model": {"parent_channels": True}}
+    params = expert_params("body", input_size=64, **changes)
+    model, (image, region) = Expert(params.model, 3).eval(), inputs()
+    told = torch.rand(2, 3, 64, 64)
+    outside = told * region + (1 - region)
+    assert torch.equal(model(image, region, told), model(image, region, outside))
+    assert not torch.equal(model(image, region, told), model(image, region, 1 - told))
+
+
 def test_channels_double_up_to_the_largest() -> None:
     encoder = build(depth=4, base_channels=8, max_channels=24).encoder
     features = encoder(torch.rand(1, 3, 64, 64))
