@@ -16,7 +16,7 @@ tar xJf "$bundle/weights.tar.xz" -C "$work/site"
 python3 -m pip install -q --no-index --no-deps --no-compile --target "$work/site" "$bundle"/wheels/*.whl
 python3 -m benchmarks.offline.unpack "$bundle/data.tar" "$work/data"
 first=''
-for profile in pascal_part_pretrained pascal_part_scratch as_described; do
+for profile in pascal_part_gpu pascal_part_scratch_gpu as_described; do
   run=$work/trainings/$profile
   mkdir -p "$run"
   python3 -m final_model_stage.pipeline.merge_profile "profiles/$profile.yaml" --data "$work/data" --out "$run/params.yaml"
@@ -52,14 +52,14 @@ train() { # profile, then what to train: shared, out_of_fold or experts
 
 all='person body upper_body lower_body'
 python3 -m pytest -q -m gpu tests > "$work/trainings/tests.log" 2>&1 &
-train pascal_part_pretrained person &
-(train pascal_part_pretrained shared out_of_fold
- train pascal_part_pretrained body upper_body lower_body
+train pascal_part_gpu person &
+(train pascal_part_gpu shared out_of_fold
+ train pascal_part_gpu body upper_body lower_body
  # shellcheck disable=SC2086  # a list
  train as_described $all) &
-(train pascal_part_scratch shared out_of_fold
+(train pascal_part_scratch_gpu shared out_of_fold
  # shellcheck disable=SC2086
- train pascal_part_scratch $all) &
+ train pascal_part_scratch_gpu $all) &
 while [ $SECONDS -lt "$end" ] && [ -n "$(jobs -r)" ]; do
   sleep 15
   CUDA_VISIBLE_DEVICES='' python3 -m benchmarks.offline.collect "$work/trainings" "$out"
