@@ -18,8 +18,8 @@ from train_stage.params import ExpertParams, ModelParams
 MAX_BYTES = 2**20
 
 
-BEFORE_0_3 = {"finest_scale": 0, "parent_channels": False, "rejects": False}
-"""Keys of a model that files of release 0.2 and before have not."""
+OF_OLD_FILES = {"finest_scale": 0, "parent_channels": False, "rejects": False}
+"""Keys of a model that files of release 0.1 have not."""
 
 
 class ExpertSettings(Section):
@@ -29,7 +29,7 @@ class ExpertSettings(Section):
     box_margin: Annotated[float, Field(ge=0, le=1)]
     max_box_aspect: Annotated[float, Field(ge=1, le=100)] = 2.0
     zoom: bool = True
-    """Files of release 0.2 and before have neither this nor the next."""
+    """Files of release 0.1 have neither this nor the next."""
     region_dilation: Annotated[int, Field(ge=0, le=100)] = 0
     """Pixels of the reduced image by which the predicted region grows."""
     model: ModelParams
@@ -38,7 +38,7 @@ class ExpertSettings(Section):
     @classmethod
     def _of_a_release_before(cls, values: Any) -> Any:
         if isinstance(values, dict) and isinstance(values.get("model"), dict):
-            return values | {"model": BEFORE_0_3 | values["model"]}
+            return values | {"model": OF_OLD_FILES | values["model"]}
         return values
 
 
@@ -47,7 +47,7 @@ class Settings(ChainParams):
 
     tree: dict[str, Any]
     average_ancestors: StrictBool = True
-    """Files of release 0.2 and before have none."""
+    """Files of release 0.1 have none."""
     closer_view_max_area: Share = 0.7
     """Files of release 0.1 have none."""
     longest_side: Annotated[int, Field(ge=1, le=2048)]
