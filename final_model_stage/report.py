@@ -142,6 +142,7 @@ def report(params: Mapping[str, Any], results: Path) -> str:
         trainings=read_trainings(tree, results / "experts"),
         frequencies=frequencies,
         gray=json.loads((results / "data/grayscale.json").read_text()),
+        findings=[row["finding"] for row in read_table(results / "data/findings.csv")],
         samples="data/samples.jpg",
         sheets=[(title, path) for title, path in sheets if (results / path).exists()],
         params=as_yaml({key: params[key] for key in SECTIONS if key in params}),

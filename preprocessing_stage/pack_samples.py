@@ -1,6 +1,7 @@
 """Check every sample and pack it once into flat uint8 files that all experts map into memory.
 
-Writes data/packed/<split>.images.bin and <split>.labels.bin (the samples one after another,
+Prints what is allowed but seldom meant, also into results/data/findings.csv. Writes
+data/packed/<split>.images.bin and <split>.labels.bin (the samples one after another,
 row by row), samples.csv (a line a sample: packed size, own size, pixels of each leaf id, chroma)
 and checksums.sha256. One pass over each file; memory does not grow with the number of samples.
 """
@@ -31,9 +32,10 @@ from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
 from preprocessing_stage.dataset.file_lock import file_lock
 from preprocessing_stage.dataset.packed_samples import CHECKSUMS
+from preprocessing_stage.dataset.plausibility import Signs, findings, signs
 from preprocessing_stage.dataset.shrink import shrink, shrunken_size
 from preprocessing_stage.params import load_params
-from preprocessing_stage.paths import PACKED
+from preprocessing_stage.paths import FINDINGS, PACKED, STATISTICS
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,11 @@ def chroma_of(image: np.ndarray) -> np.ndarray:
     return result
 
 
-def pack(folder: DatasetFolder, tree: ClassTree, longest_side: int, out: Path) -> None:
-    """Pack both splits into the new folder `out`. Raises DatasetError with all problems."""
+def pack(folder: DatasetFolder, tree: ClassTree, longest_side: int, out: Path) -> list[str]:
+    """Pack both splits into the new folder `out`; what is allowed but seldom meant.
+
+    Raises DatasetError with all problems.
+    """
     if problems := listing_problems(folder, tree):
         raise DatasetError(folder, problems)
     part = out.with_name(out.name + ".part")
@@ -89,6 +94,11 @@ def pack(folder: DatasetFolder, tree: ClassTree, longest_side: int, out: Path) -
     part.mkdir(parents=True)
     ids = [leaf.id for leaf in tree.leaves]
     packed_pixels = {split: np.zeros(256, np.int64) for split in SPLITS}
+    seen: dict[str, list[tuple[str, Signs]]] = {split: [] for split in SPLITS}
+
+    def read(pair: Pair) -> tuple[Sample, Signs]:
+        return prepare(pair, longest_side), signs(folder, pair)
+
     with (part / "samples.csv").open("w", newline="") as table:
         rows = csv.writer(table)
         rows.writerow(
@@ -98,19 +108,21 @@ def pack(folder: DatasetFolder, tree: ClassTree, longest_side: int, out: Path) -
         )
         for split in SPLITS:
             names = folder.ids(split)
-            pairs = read_pairs(folder, names, tree, lambda pair: prepare(pair, longest_side))
+            pairs = read_pairs(folder, names, tree, read)
             progress = tqdm(pairs, f"packing {split}", len(names), unit="sample")
             with (
                 (part / f"{split}.images.bin").open("wb") as images,
                 (part / f"{split}.labels.bin").open("wb") as labels,
             ):
-                for sample in progress:
-                    if isinstance(sample, str):
-                        problems.append(sample)
+                for found in progress:
+                    if isinstance(found, str):
+                        problems.append(found)
                         continue
+                    sample, noted = found
                     images.write(sample.image.tobytes())
                     labels.write(sample.labels.tobytes())
                     packed_pixels[split] += histogram(sample.labels)
+                    seen[split].append((sample.id, noted))
                     rows.writerow(
                         [split, sample.id, *sample.labels.shape, *sample.own_size, *sample.chroma]
                         + [int(sample.pixels[i]) for i in ids]
@@ -121,6 +133,7 @@ def pack(folder: DatasetFolder, tree: ClassTree, longest_side: int, out: Path) -
         raise DatasetError(folder, problems)
     write_checksums(part)
     replace_folder(part, out)
+    return findings(tree, seen)
 
 
 def write_checksums(folder: Path) -> None:
@@ -138,9 +151,15 @@ def main() -> None:
     folder = DatasetFolder(params.data.folder)
     try:
         with file_lock(PACKED.with_suffix(".lock"), f"packing {folder.path}"):
-            pack(folder, params.class_tree, params.data.longest_side, PACKED)
+            found = pack(folder, params.class_tree, params.data.longest_side, PACKED)
     except (DatasetError, OSError) as error:
         raise SystemExit(str(error)) from error
+    STATISTICS.mkdir(parents=True, exist_ok=True)
+    for finding in found:
+        print(f"WARNING: {finding}")
+    with atomic_write(FINDINGS, newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerows([["finding"], *([finding] for finding in found)])
 
 
 if __name__ == "__main__":

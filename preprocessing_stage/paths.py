@@ -23,6 +23,8 @@ SHIPPED_SEGMENTER = Path("pretrained/default")
 
 RESULTS = Path("results")
 STATISTICS = RESULTS / "data"
+FINDINGS = STATISTICS / "findings.csv"
+"""What is allowed in the data set but seldom meant, a sentence each."""
 TRAININGS = RESULTS / "experts"
 """History and metrics of each training."""
 EVENTS = RESULTS / "metrics"

@@ -30,6 +30,9 @@ Result = TypeVar("Result")
 
 _ID = re.compile(r"[^/\\\0]+")
 _SHOWN = 20
+MAX_IDS = 12
+FEW_BLOCKS = 0.05
+"""Share of an id's pixels with nothing but the id around them; below it, it is all edge."""
 
 
 class DatasetError(ValueError):
@@ -115,11 +118,37 @@ def read_pair(folder: DatasetFolder, sample: str, tree: ClassTree) -> Pair | str
     pair = Pair(sample, image, labels)
     unknown = set(pair.pixels.nonzero()[0].tolist()) - set(tree.ids(tree.root.name)) - {IGNORE}
     if unknown:
-        return (
-            f"gt_masks/{label_path.name}: has ids {sorted(unknown)} that are not in the tree; "
-            "add them there or label these pixels 255"
-        )
+        remedy = "add them there or label these pixels 255"
+        thin = np.isin(labels[middle_of_its_like(labels)], list(unknown)).sum()
+        if thin < FEW_BLOCKS * np.isin(labels, list(unknown)).sum():
+            remedy = (
+                "they lie along edges only, as in label maps that were once saved as JPEG or "
+                "scaled with interpolation: export it again as PNG"
+            )
+        ids = shown(unknown)
+        return f"gt_masks/{label_path.name}: has ids {ids} that are not in the tree; {remedy}"
     return pair
+
+
+def shown(ids: set[int]) -> str:
+    """The ids, or the first ones of many."""
+    first = ", ".join(map(str, sorted(ids)[:MAX_IDS]))
+    return f"[{first}{', ...' if len(ids) > MAX_IDS else ''}]"
+
+
+def middle_of_its_like(labels: np.ndarray) -> np.ndarray:
+    """(H, W) bool: pixels whose eight neighbours have their label; none at the edge."""
+    result = np.zeros(labels.shape, bool)
+    if min(labels.shape) < 3:
+        return result
+    inner = labels[1:-1, 1:-1]
+    alike = np.ones(inner.shape, bool)
+    height, width = inner.shape
+    for y in range(3):
+        for x in range(3):
+            alike &= labels[y : y + height, x : x + width] == inner
+    result[1:-1, 1:-1] = alike
+    return result
 
 
 def sound(folder: DatasetFolder, result: Result | str) -> Result:
@@ -171,7 +200,27 @@ def coverage_problems(tree: ClassTree, pixels: Mapping[str, np.ndarray]) -> list
             # What lies below an empty region is empty anyway.
             if name in empty and getattr(tree.parent(name), "name", None) not in empty
         ]
+        if split == "train":
+            problems += _alone(tree, counts, empty)
     return problems
+
+
+def _alone(tree: ClassTree, counts: np.ndarray, empty: set[str]) -> list[str]:
+    """A child that is all there is, so that nothing can be learnt at all.
+
+    empty: experts whose region is, which is said already.
+    """
+    children = {
+        child.name: counts[list(tree.ids(child.name))].any() for child in tree.root.children
+    }
+    present = [name for name, occurs in children.items() if occurs]
+    others = [name for name in children if name not in present]
+    if len(present) != 1 or empty.intersection(others):
+        return []
+    return [
+        f"train_id.txt: all pixels are {present[0]!r}, none is {' or '.join(map(repr, others))}; "
+        "write the ids of the tree into the label maps (255 is ignored)"
+    ]
 
 
 def _sample_problems(folder: DatasetFolder, split: str, sample: str) -> list[str]:
