@@ -120,7 +120,7 @@ def read_pair(folder: DatasetFolder, sample: str, tree: ClassTree) -> Pair | str
     if unknown:
         remedy = "add them there or label these pixels 255"
         thin = np.isin(labels[middle_of_its_like(labels)], list(unknown)).sum()
-        if thin < FEW_BLOCKS * np.isin(labels, list(unknown)).sum():
+        if len(unknown) > 2 and thin < FEW_BLOCKS * np.isin(labels, list(unknown)).sum():
             remedy = (
                 "they lie along edges only, as in label maps that were once saved as JPEG or "
                 "scaled with interpolation: export it again as PNG"
@@ -232,8 +232,12 @@ def _sample_problems(folder: DatasetFolder, split: str, sample: str) -> list[str
         ("gt_masks", folder.label_paths(sample), LABEL_SUFFIXES),
     ):
         if not found:
+            there = "".join(
+                f" (there is {name}; an id is a file's name without its ending)"
+                for name in folder.alike(kind, sample)[:1]
+            )
             problems.append(
-                f"{kind}/{sample}: no file with one of the endings {' '.join(suffixes)}; "
+                f"{kind}/{sample}: no file with one of the endings {' '.join(suffixes)}{there}; "
                 f"add it or take {sample!r} out of {split}_id.txt"
             )
         elif len(found) > 1:

@@ -1,6 +1,6 @@
 """A data set on disk in the Pascal-Part layout, and how its files are read.
 
-JPEGImages/<id>.jpg      photograph (also .jpeg, .png)
+JPEGImages/<id>.jpg      photograph (also .jpeg, .png, and all of them in capitals)
 gt_masks/<id>.png        label map: 8-bit palette or gray, the values are leaf ids
 gt_masks/<id>.npy        the same as a uint8 array (H, W)
 train_id.txt val_id.txt  one id a line
@@ -67,6 +67,12 @@ class DatasetFolder:
         """All files that could be the label map of a sample."""
         return _find(self._labels, self.path / "gt_masks", sample, LABEL_SUFFIXES)
 
+    def alike(self, kind: str, sample: str) -> list[str]:
+        """Names in JPEGImages or gt_masks that differ from the id in ending or case alone."""
+        present = self._images if kind == "JPEGImages" else self._labels
+        wanted = {sample.lower(), Path(sample).stem.lower()}
+        return sorted(name for name in present if {name.lower(), Path(name).stem.lower()} & wanted)
+
     @cached_property
     def _images(self) -> set[str]:
         return _names(self.path / "JPEGImages")
@@ -104,7 +110,7 @@ def read_labels(path: Path | str) -> np.ndarray:
     A .npy is mapped before it is read: no pickle is opened, no more memory taken than it has.
     """
     path = Path(path)
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         labels: np.ndarray = np.lib.format.open_memmap(path, mode="r")
     else:
         with Image.open(path, formats=("PNG",)) as image:
@@ -146,7 +152,8 @@ def _names(folder: Path) -> set[str]:
 
 
 def _find(present: set[str], folder: Path, sample: str, suffixes: tuple[str, ...]) -> list[Path]:
-    return [folder / (sample + s) for s in suffixes if sample + s in present]
+    names = [sample + ending for suffix in suffixes for ending in (suffix, suffix.upper())]
+    return [folder / name for name in names if name in present]
 
 
 def _check_picture(image: Image.Image) -> None:

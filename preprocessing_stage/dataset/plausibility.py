@@ -48,7 +48,7 @@ def signs(folder: DatasetFolder, pair: Pair) -> Signs:
     with Image.open(image_path) as picture:
         orientation = int(picture.getexif().get(ORIENTATION, 1))
     palette = None
-    if label_path.suffix == ".png":
+    if label_path.suffix.lower() == ".png":
         with Image.open(label_path) as picture:
             colours = picture.getpalette()
         palette = hashlib.sha256(bytes(colours)).hexdigest() if colours else None
@@ -159,8 +159,8 @@ def _turned(samples: Sequence[Signs]) -> list[str]:
         return []
     return [
         f"EXIF turns or mirrors {len(turned)} of {len(samples)} photographs, and their label maps "
-        "are taken to fit what is then seen; if they fit the photograph as it is stored, turn "
-        "the photographs (`exiftran -ai`, `jhead -autorot`) before they are labelled"
+        "are taken to fit what is then seen; if they fit the photographs as they are stored, "
+        "import the data set with `--exif stored`"
     ]
 
 

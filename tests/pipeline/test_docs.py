@@ -93,6 +93,8 @@ def check_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
             assert {*word[2:-1].split(",")} <= extras["optional-dependencies"].keys(), words
     elif name == "source":
         assert arguments[0] in (".venv/bin/activate", "./setup.sh"), words
+    elif name == "benchmarks/offline/run.sh":
+        assert len(arguments) == 3 and (ROOT / name).exists(), words
     elif name == "./pipeline.sh":
         while arguments and arguments[0] in ("--profile", "--data"):
             option, value, *arguments = arguments

@@ -64,6 +64,9 @@ HARMLESS: dict[str, Damage] = {
     "id with an emoji": lambda f: rename_sample(f, "\N{DANCER}"),
     "id with quotes and a comma": lambda f: rename_sample(f, "\"x\", 'y'; $HOME"),
     "id of numbers": lambda f: rename_sample(f, "007"),
+    "an ending in capitals": lambda f: (
+        photograph(f).rename(photograph(f).with_suffix(".JPG")) and None
+    ),
     "folder is a link": lambda f: (f.rename(f.parent / "there"), f.symlink_to("there"))[0] and None,
     "link inside the folder": lambda f: (
         (

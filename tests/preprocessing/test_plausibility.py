@@ -34,6 +34,13 @@ def test_a_data_set_as_it_should_be_has_none(folder, tree, tmp_path):
     assert found(folder, tree, tmp_path / "packed") == ""
 
 
+def test_an_id_with_its_ending_is_answered_with_the_file_that_is_there(folder, tree):
+    listing = folder.path / "train_id.txt"
+    listing.write_text(listing.read_text().replace("train_001", "train_001.jpg"))
+    problems = problems_of(folder.path, tree)
+    assert any("(there is train_001.jpg; an id is a file's name without its" in p for p in problems)
+
+
 def test_masks_of_0_and_255_are_refused(folder, tmp_path):
     two_classes(folder.path, lambda body: body * np.uint8(255))
     [problem] = problems_of(folder.path, TWO)
