@@ -65,7 +65,7 @@ class Chain:
         """traced: whether a graph is recorded, which has no branches: every view is predicted,
         and what it finds in an empty region is not used. device: of the views, None = the CPU."""
         self.settings, self.traced = settings, traced
-        self.tree = ClassTree(settings.tree)
+        self.tree = settings.class_tree
         experts = self.tree.experts
         self.splits = {name: NodeSplit.of(self.tree, name).to(device) for name in experts}
         self.rows = {name: torch.tensor(self.tree.rows(name), device=device) for name in experts}

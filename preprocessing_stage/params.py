@@ -15,12 +15,13 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from preprocessing_stage.dataset.class_tree import ClassTree, tree_problems
+from preprocessing_stage.dataset.class_tree import ClassTree, swap_problems, tree_problems
 from preprocessing_stage.paths import PARAMS_FILE
 from preprocessing_stage.renamed_keys import with_new_names
 
@@ -82,12 +83,20 @@ def _check_tree(section: Any) -> Any:
 
 class PreprocessingParams(Section):
     tree: Annotated[Any, AfterValidator(_check_tree)]
+    swap: list[Any]
+    """Pairs of leaves that change places when an image is flipped."""
     data: DataParams
     render_people: RenderPeopleParams
 
     @property
     def class_tree(self) -> ClassTree:
-        return ClassTree(self.tree)
+        return ClassTree(self.tree, self.swap)
+
+    @model_validator(mode="after")
+    def _swap_fits_tree(self) -> PreprocessingParams:
+        if problems := swap_problems(self.tree, self.swap):
+            raise ValueError("\n".join(problems))
+        return self
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -121,7 +130,8 @@ def validate(model: type[Model], values: Any, prefix: str = "") -> tuple[Model |
                 problems.append(f"{key}: is unknown; known here: {known}")
             elif item["type"] == "value_error":  # raised by a schema, names the values itself
                 lines = str(item["ctx"]["error"]).splitlines()
-                problems += lines if item["loc"] == ("tree",) else [f"{key}: {x}" for x in lines]
+                own_words = item["loc"] in ((), ("tree",)) and not prefix
+                problems += lines if own_words else [f"{key}: {x}" for x in lines]
             else:
                 allowed = _range_at(model, item["loc"], item["msg"])
                 problems.append(f"{key}: {item['msg']}{allowed}, got {item['input']!r}")

@@ -15,6 +15,10 @@ LUMA = (0.299, 0.587, 0.114)
 """Of red, green and blue in ITU-R BT.601."""
 
 
+FLIP = 3
+"""Which of a frame's random numbers says whether it is flipped."""
+
+
 @dataclass(frozen=True)
 class RandomNumbers:
     """What changes each of B samples, uniform in 0..1."""
@@ -40,13 +44,13 @@ def random_frames(boxes: Tensor, params: AugmentationParams, drawn: np.ndarray) 
     drawn: (B, 6) uniform in 0..1.
     """
     left, top, right, bottom = boxes.double().numpy().T
-    scale, stretch, angle, mirror, along_x, along_y = drawn.T
+    scale, stretch, angle, _, along_x, along_y = drawn.T
     # Areas of crops are uniform; a side is their square root.
     least, most = params.min_crop_scale**2, params.max_crop_scale**2
     share = np.sqrt(least + (most - least) * scale)
     stretch = np.exp((2 * stretch - 1) * np.log1p(params.aspect) / 2)
     angle = np.radians((2 * angle - 1) * params.rotation)
-    sign = np.where(mirror < params.flip, -1.0, 1.0)
+    sign = np.where(drawn[:, FLIP] < params.flip, -1.0, 1.0)
     width, height = (right - left) * share * stretch, (bottom - top) * share / stretch
     x = (left + right) / 2 + (along_x - 0.5) * abs(right - left - width)
     y = (top + bottom) / 2 + (along_y - 0.5) * abs(bottom - top - height)

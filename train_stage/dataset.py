@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Sampler
 
 from preprocessing_stage.dataset.class_tree import IGNORE, ClassTree
 from preprocessing_stage.dataset.packed_samples import PackedSplit
-from train_stage.augmentation import random_colours, random_frames, random_numbers
+from train_stage.augmentation import FLIP, random_colours, random_frames, random_numbers
 from train_stage.canvases import Canvases
 from train_stage.params import ExpertParams
 from train_stage.parents import ParentPredictions
@@ -92,6 +92,10 @@ class ExpertSamples(Dataset[Batch]):
                 f"expert {expert}: no sample of the {name} split contains its region"
                 f"{left if without else ''}; add samples, or take this node out of the tree"
             )
+        places = tree.flipped(expert)
+        self.flipped_leaves = torch.tensor(places, device=self.device)
+        self.flipped_codes = torch.arange(256, device=self.device)
+        self.flipped_codes[_FIRST : _FIRST + len(places)] = self.flipped_leaves + _FIRST
         self.boxes = torch.stack(list(boxes.values()))
         self.canvases = Canvases(split, codes(tree, expert, params.model.rejects), self.device)
 
@@ -113,6 +117,9 @@ class ExpertSamples(Dataset[Batch]):
         image = warp(images.float() / 255, frames, centres)
         code = warp(pixel_codes.float(), frames, centres, "nearest").round().long()
         if self.augment:
+            flipped = torch.from_numpy(drawn.frame[:, FLIP] < self.params.augmentation.flip)
+            flipped = flipped.to(self.device)[:, None, None, None]
+            code = torch.where(flipped, self.flipped_codes[code], code)
             image = random_colours(image, self.params.augmentation, self.gray_share, drawn.colour)
         target = torch.where(code >= _FIRST, code - _FIRST, IGNORE)
         if self.parents is None:
@@ -120,6 +127,7 @@ class ExpertSamples(Dataset[Batch]):
             return Batch(image, region.float(), target[:, 0])
         region, parent = self.parents.views(indices, frames, centres)
         if self.augment:
+            parent = torch.where(flipped, parent[:, self.flipped_leaves], parent)
             kept = torch.from_numpy(drawn.parent >= self.params.parent_dropout)
             parent = parent * kept.to(self.device)[:, None, None, None]
         target = torch.where(region, target, IGNORE)[:, 0]

@@ -71,7 +71,8 @@ def predict(
         batch = samples[[(0, index) for index in indices[start : start + BATCH]]]
         flipped = Batch(batch.image.flip(-1), batch.region.flip(-1), batch.target)
         both = [trainer.predict(some).softmax(1) for some in (batch, flipped)]
-        mean = (both[0] + both[1].flip(-1)) / 2
+        places = task.tree.flipped(task.node)
+        mean = (both[0] + both[1].flip(-1)[:, places]) / 2
         found.append(F.interpolate(mean, (size, size), mode="area").cpu())
     return torch.cat(found).numpy()
 

@@ -138,6 +138,7 @@ def make_checkpoint(task: Task, fabric: Fabric, precision: str) -> Checkpoint:
             "params": params.model_dump(),
             "start": fingerprint(*starts),
             "tree": task.tree.to_dict(),
+            "swap": task.tree.swap,
             "data": fingerprint(PACKED / CHECKSUMS, *sorted(STATISTICS.glob("*.csv"))),
             "code": fingerprint(Path(__file__).parent),
             "left_out": sorted(task.left_out),

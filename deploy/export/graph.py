@@ -84,7 +84,8 @@ class ChainGraph(nn.Module):
             return self.experts(view.expert, crops, masks, parents, used)
 
         told = None if parent is None else parent[None]
-        [found] = predict(network, crop[None], mask[None], told, self.settings.tta_flip)
+        flipped = self.chain.tree.flipped(view.expert) if self.settings.tta_flip else None
+        [found] = predict(network, crop[None], mask[None], told, flipped)
         return view.paste(found)
 
     def _shrink(self, image: Tensor) -> Tensor:

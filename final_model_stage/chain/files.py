@@ -9,7 +9,6 @@ from final_model_stage import __version__
 from final_model_stage.chain.settings import Settings, read_settings
 from final_model_stage.chain.weights import read_expert, write_expert
 from preprocessing_stage.dataset.atomic_write import write_json
-from preprocessing_stage.dataset.class_tree import ClassTree
 from train_stage.model import Expert
 
 SETTINGS = "segmenter.json"
@@ -18,7 +17,7 @@ SETTINGS = "segmenter.json"
 def read_segmenter(folder: Path) -> tuple[Settings, dict[str, Expert]]:
     """Settings and experts. Raises OSError, or ValueError if the files do not fit together."""
     settings = read_settings(folder / SETTINGS)
-    tree = ClassTree(settings.tree)
+    tree = settings.class_tree
     experts = {
         name: read_expert(
             folder / f"{name}.safetensors",

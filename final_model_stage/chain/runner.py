@@ -83,6 +83,7 @@ class Runner:
         masks = torch.stack([mask for _, mask, _ in seen])
         told = [parent for _, _, parent in seen if parent is not None]
         parents = torch.stack(told) if told else None
+        flipped = self.settings.class_tree.flipped(name) if self.settings.tta_flip else None
         samples, is_cuda = self.settings.mc_dropout_samples, self.device.type == "cuda"
         with (
             torch.random.fork_rng([self.device] if is_cuda else [], enabled=samples > 1),
@@ -92,7 +93,5 @@ class Runner:
                 torch.manual_seed(self.settings.seed)
             total = torch.zeros(())
             for _ in range(samples):
-                total = total + predict(
-                    self.experts[name], crops, masks, parents, self.settings.tta_flip
-                )
+                total = total + predict(self.experts[name], crops, masks, parents, flipped)
         return [view.paste(own) for view, own in zip(views, total / samples, strict=True)]

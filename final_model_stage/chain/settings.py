@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ from pydantic import Field, StrictBool, model_validator
 from pydantic_core import from_json
 
 from final_model_stage.params import ChainParams, FinalParams, Share
-from preprocessing_stage.dataset.class_tree import ClassTree, tree_problems
+from preprocessing_stage.dataset.class_tree import ClassTree, swap_problems, tree_problems
 from preprocessing_stage.params import Section, validate
 from preprocessing_stage.renamed_keys import with_new_names
 from train_stage.params import ExpertParams, ModelParams
@@ -46,6 +47,8 @@ class Settings(ChainParams):
     """What `segmenter.json` holds."""
 
     tree: dict[str, Any]
+    swap: list[list[str]] = Field(default_factory=list)
+    """Pairs of leaves that a flip exchanges. Files of release 0.1 have none."""
     average_ancestors: StrictBool = True
     """Files of release 0.1 have none."""
     closer_view_max_area: Share = 0.7
@@ -57,6 +60,10 @@ class Settings(ChainParams):
     """Release of this project that wrote it."""
     sha256: dict[str, str] = Field(default_factory=dict)
     """Of each expert's file of weights, as `Segmenter.save` adds them."""
+
+    @cached_property
+    def class_tree(self) -> ClassTree:
+        return ClassTree(self.tree, self.swap)
 
 
 def read_settings(path: Path) -> Settings:
@@ -72,6 +79,7 @@ def read_settings(path: Path) -> Settings:
     settings, problems = validate(Settings, values)
     if settings is not None:
         problems = tree_problems(settings.tree)
+        problems = problems or swap_problems(settings.tree, settings.swap)
         names = [] if problems else ClassTree(settings.tree).experts
         problems += [
             f"experts.{name}: is missing" for name in names if name not in settings.experts
@@ -93,6 +101,7 @@ def make_settings(
     """The settings of a segmenter whose experts were trained with these params."""
     return Settings(
         tree=tree.to_dict(),
+        swap=tree.swap,
         longest_side=longest_side,
         **final.model_dump(include=set(ChainParams.model_fields)),
         experts={

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,16 +48,25 @@ class View:
 
 
 def predict(
-    network: Network, crops: Tensor, masks: Tensor, parents: Tensor | None, flip: bool
+    network: Network,
+    crops: Tensor,
+    masks: Tensor,
+    parents: Tensor | None,
+    flipped: Sequence[int] | None,
 ) -> Tensor:
-    """Probabilities (B, leaves, S, S), averaged with those of the flipped crops if `flip`."""
-    if not flip:
+    """Probabilities (B, leaves, S, S), averaged with those of the flipped crops.
+
+    flipped: for each leaf the place of the leaf that it is in a flipped image; None = no flip.
+    """
+    if flipped is None:
         return network(crops, masks, parents).softmax(1)
 
-    def both_ways(x: Tensor) -> Tensor:
-        return torch.cat([x, x.flip(-1)])
+    def flip(x: Tensor) -> Tensor:
+        """Of probabilities, perhaps with that of no leaf after them."""
+        places = [*flipped, *range(len(flipped), x.shape[1])]
+        return x.flip(-1) if places == sorted(places) else x.flip(-1)[:, places]
 
-    told = None if parents is None else both_ways(parents)
-    both = network(both_ways(crops), both_ways(masks), told)
-    upright, flipped = both.softmax(1).chunk(2)
-    return (upright + flipped.flip(-1)) / 2
+    told = None if parents is None else torch.cat([parents, flip(parents)])
+    crops, masks = (torch.cat([x, x.flip(-1)]) for x in (crops, masks))
+    upright, other = network(crops, masks, told).softmax(1).chunk(2)
+    return (upright + flip(other)) / 2

@@ -12,8 +12,14 @@ from pathlib import Path
 
 from final_model_stage.params import final_problems
 from preprocessing_stage.dataset.check_dataset import DatasetError, listing_problems
+from preprocessing_stage.dataset.class_tree import unlisted_sides
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
-from preprocessing_stage.params import ParamsError, preprocessing_problems, read_yaml
+from preprocessing_stage.params import (
+    ParamsError,
+    load_params,
+    preprocessing_problems,
+    read_yaml,
+)
 from preprocessing_stage.paths import PARAMS_FILE, RENDERED_PEOPLE
 from train_stage.init_from import init_file
 from train_stage.params import SHARED, TrainParams, section_of, train_problems
@@ -22,7 +28,7 @@ from train_stage.params import SHARED, TrainParams, section_of, train_problems
 def check_all(path: Path = PARAMS_FILE) -> None:
     """Raises ParamsError with the problems of all sections, DatasetError with the data set's."""
     sections = read_yaml(path)
-    known = ["tree", "data", "render_people", "train", "shared", "out_of_fold", "experts"]
+    known = ["tree", "swap", "data", "render_people", "train", "shared", "out_of_fold", "experts"]
     known += ["machine", "final"]
     problems = [
         f"{key}: is no section; they are {', '.join(known)}" for key in sections if key not in known
@@ -94,6 +100,11 @@ def main() -> None:
             arguments.stamp.write_text("params are valid\n")  # the same for all valid params
     except (ParamsError, DatasetError, OSError) as error:  # OSError: no access to the data set
         raise SystemExit(str(error)) from error
+    for left, right in unlisted_sides(load_params(arguments.file).class_tree):
+        print(
+            f"WARNING: {left} and {right} look like two sides of one thing: unless "
+            f"[{left}, {right}] stands in `swap`, flipped images teach the wrong one"
+        )
     print(f"{arguments.file}: params are valid")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,10 +56,14 @@ class ClassTree:
     (('person', 'body'), ['upper', 'lower'])
     """
 
-    def __init__(self, section: Mapping[str, Any]) -> None:
-        """Raises ValueError that lists everything wrong with `section`."""
-        if problems := tree_problems(section):
+    def __init__(self, section: Mapping[str, Any], swap: Sequence[Sequence[str]] = ()) -> None:
+        """swap: pairs of leaves that change places when an image is flipped, left and right.
+
+        Raises ValueError that lists everything wrong with `section` or `swap`.
+        """
+        if problems := tree_problems(section) or swap_problems(section, swap):
             raise ValueError("\n".join(problems))
+        self.swap = [list(pair) for pair in swap]
         [(name, children)] = section.items()
         self.root = _build(name, children)
         self._nodes = {node.name: node for node in self.root.walk()}
@@ -142,9 +146,16 @@ class ClassTree:
             table[leaf.id] = index
         return table
 
+    def flipped(self, name: str) -> list[int]:
+        """For each of `leaves_of(name)` the place of the leaf that it is in a flipped image."""
+        other = {a: b for pair in self.swap for a, b in (pair, pair[::-1])}
+        leaves = [leaf.name for leaf in self.leaves_of(name)]
+        return [leaves.index(other.get(leaf, leaf)) for leaf in leaves]
+
     def flat(self) -> ClassTree:
         """The tree whose root has all leaves as its children."""
-        return ClassTree({self.root.name: {leaf.name: leaf.id for leaf in self.leaves}})
+        leaves = {leaf.name: leaf.id for leaf in self.leaves}
+        return ClassTree({self.root.name: leaves}, self.swap)
 
     def to_dict(self) -> dict[str, Any]:
         """The section that this tree was built from."""
@@ -198,6 +209,48 @@ def tree_problems(section: Any) -> list[str]:
         return [f"tree.{root}: the root needs children"]
     check(root, children, f"tree.{root}", 0)
     return problems
+
+
+def swap_problems(section: Any, swap: Any) -> list[str]:
+    """What is wrong with the section `swap` of a class tree, one line each."""
+    if not isinstance(swap, Sequence) or isinstance(swap, str):
+        return [f"swap: needs a list of pairs of leaves, got {swap!r}"]
+    siblings: dict[str, str] = {}
+    for node in _build(*next(iter(section.items()))).walk():
+        siblings |= {child.name: node.name for child in node.children if child.is_leaf}
+    problems: list[str] = []
+    seen: set[str] = set()
+    for pair in swap:
+        if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
+            problems.append(f"swap: {pair!r} is no pair of leaves, like [left_arm, right_arm]")
+            continue
+        unknown = [name for name in pair if name not in siblings]
+        if unknown:
+            problems.append(f"swap: {', '.join(map(repr, unknown))} is no leaf of the tree")
+        elif len({siblings[name] for name in pair}) > 1:
+            problems.append(
+                f"swap: {pair[0]} and {pair[1]} have different parents; one expert must tell "
+                "them apart"
+            )
+        elif pair[0] == pair[1] or seen.intersection(pair):
+            problems.append(f"swap: {pair[0]} or {pair[1]} stands there twice")
+        seen.update(map(str, pair))
+    return problems
+
+
+def unlisted_sides(tree: ClassTree) -> list[tuple[str, str]]:
+    """Leaves that by their names are left and right of the same thing, and are in no pair."""
+    names = {leaf.name for leaf in tree.leaves}
+    known = {name for pair in tree.swap for name in pair}
+    found = []
+    for name in sorted(names - known):
+        for left, right in (("left", "right"), ("Left", "Right"), ("l_", "r_"), ("_l", "_r")):
+            other = name.replace(left, right, 1)
+            at_an_end = len(left) > 2 or name.startswith(left) or name.endswith(left)
+            if left in name and at_an_end and other in names - known:
+                found.append((name, other))
+                break
+    return found
 
 
 def _build(name: str, below: Any) -> Node:

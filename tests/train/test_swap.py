@@ -1,0 +1,104 @@
+"""Left and right: what a flip exchanges, in training and in prediction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from segmenter_fixtures import random_image
+from torch import Tensor
+from train_fixtures import NO_JITTER, expert_params, packed_split
+
+from final_model_stage.chain.views import predict
+from final_model_stage.pipeline import check_params
+from preprocessing_stage.dataset.class_tree import ClassTree, unlisted_sides
+from train_stage.dataset import ExpertSamples
+
+SECTION = {"person": {"background": 0, "arms": {"left_arm": 1, "right_arm": 2}, "head": 3}}
+SWAP = [["left_arm", "right_arm"]]
+
+
+def test_places_after_a_flip() -> None:
+    tree = ClassTree(SECTION, SWAP)
+    assert tree.flipped("person") == [0, 2, 1, 3]
+    assert tree.flipped("arms") == [1, 0]
+    assert tree.flat().flipped("person") == [0, 2, 1, 3]
+    assert ClassTree(SECTION).flipped("person") == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("swap", "problem"),
+    [
+        ([["left_arm", "wing"]], "swap: 'wing' is no leaf of the tree"),
+        ([["left_arm", "head"]], "swap: left_arm and head have different parents"),
+        ([["left_arm"]], "swap: ['left_arm'] is no pair of leaves"),
+        ([["left_arm", "left_arm"]], "swap: left_arm or left_arm stands there twice"),
+        ([*SWAP, *SWAP], "swap: left_arm or right_arm stands there twice"),
+        ("left_arm", "swap: needs a list of pairs"),
+    ],
+)
+def test_pairs_that_cannot_be_are_refused(swap: object, problem: str) -> None:
+    with pytest.raises(ValueError, match="swap") as error:
+        ClassTree(SECTION, swap)  # type: ignore[arg-type]
+    assert str(error.value).startswith(problem)
+
+
+def test_sides_that_are_in_no_pair_are_pointed_out() -> None:
+    assert unlisted_sides(ClassTree(SECTION)) == [("left_arm", "right_arm")]
+    assert unlisted_sides(ClassTree(SECTION, SWAP)) == []
+    short = ClassTree({"person": {"l_arm": 1, "r_arm": 2, "foot_l": 3, "foot_r": 4, "bright": 5}})
+    assert unlisted_sides(short) == [("foot_l", "foot_r"), ("l_arm", "r_arm")]
+
+
+def test_check_params_warns_of_them(
+    params_file, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["check_params", str(params_file(tmp_path, tree=SECTION))])
+    check_params.main()
+    assert "WARNING: left_arm and right_arm look like two sides" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flip", [0, 1])
+def test_a_flipped_sample_has_its_sides_exchanged(tmp_path: Path, flip: int) -> None:
+    labels = np.zeros((32, 32), np.uint8)
+    labels[8:24, 4:12], labels[8:24, 20:28] = 1, 2
+    split = packed_split(tmp_path, [(random_image(shape=(32, 32)), labels)])
+    params = expert_params(
+        input_size=32, augmentation={**NO_JITTER, "max_crop_scale": 1, "flip": flip}
+    )
+    tree = ClassTree(SECTION, SWAP)
+    samples = ExpertSamples(split, tree, "person", params, augment=True)
+    target = samples[[(1, 0)]].target[0]
+    expected = torch.from_numpy(labels).long()
+    # Both arms are as far from the edges: a flip with exchanged sides changes nothing.
+    assert torch.equal(target, expected)
+
+
+def test_a_flipped_view_is_averaged_with_its_sides_exchanged() -> None:
+    """Of a network that calls whatever is on its left the left arm."""
+    left = (torch.arange(8) < 4).float().expand(1, 8, 8)
+    logits = 9 * torch.stack([left, 1 - left], 1)
+
+    def network(crops: Tensor, masks: Tensor, parents: Tensor | None) -> Tensor:
+        return logits.expand(len(crops), -1, -1, -1)
+
+    crops, masks = torch.rand(1, 3, 8, 8), torch.ones(1, 1, 8, 8)
+    found = predict(network, crops, masks, None, [1, 0])
+    torch.testing.assert_close(found, logits.softmax(1))
+    unaware = predict(network, crops, masks, None, [0, 1])
+    torch.testing.assert_close(unaware, torch.full_like(unaware, 0.5))
+
+
+def test_a_flipped_view_is_told_its_parent_with_sides_exchanged() -> None:
+    """Of a network that repeats what it is told; its rejected share stays what it is."""
+    told = torch.rand(1, 2, 8, 8)
+
+    def network(crops: Tensor, masks: Tensor, parents: Tensor | None) -> Tensor:
+        assert parents is not None
+        return torch.cat([parents, torch.zeros_like(parents[:, :1])], 1)
+
+    found = predict(network, torch.rand(1, 3, 8, 8), torch.ones(1, 1, 8, 8), told, [1, 0])
+    alone = predict(network, torch.rand(1, 3, 8, 8), torch.ones(1, 1, 8, 8), told, None)
+    torch.testing.assert_close(found, alone)
