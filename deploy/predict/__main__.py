@@ -87,7 +87,15 @@ def _run(arguments: argparse.Namespace) -> int:
         out = arguments.out.absolute() if arguments.ray else arguments.out
         files = PredictionFiles(out, segmenter.tree, _wanted(arguments))
         index = PredictionIndex(out)
-        jobs = [Job(path, index.name(path), arguments.max_pixels) for path in sources.files]
+        keep = arguments.keep_folders or sources.share_stems()
+        jobs = [
+            Job(
+                path,
+                index.name(path, sources.folder_of.get(path) if keep else None),
+                arguments.max_pixels,
+            )
+            for path in sources.files
+        ]
         refuse_overwriting(jobs, files, index)
         todo = unfinished(jobs, files, index, digest) if arguments.skip_existing else jobs
         by_source = {str(job.source): job for job in todo}
@@ -171,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--uncertainty", action="store_true", help="also write it, as a grayscale PNG")
     add("--cutout", action="store_true", help="also the foreground as RGBA, with a soft edge")
     add("--mask", action="append", default=[], metavar="CLASS", help="also 0/255 of a class")
+    add("--keep-folders", action="store_true", help="subfolders of a source folder also in DIR")
     add("--fast", action="store_true", help="one view by each expert: faster, less accurate")
     add("--skip-existing", action="store_true", help="resume an interrupted run")
     add(

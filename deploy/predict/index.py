@@ -21,6 +21,8 @@ source (`bytes`, `modified`, `segmenter`), and either the areas of the classes o
 INDEX = "index.jsonl"
 CLAIMS = ".claims.json"
 """Files that a run is about to write; it is removed when the run has ended."""
+OWN_FOLDERS = "overlay|probabilities|uncertainty|cutout|level_.*|mask_.*"
+"""Where results of one kind lie."""
 MAX_STEM_BYTES = 200
 """File systems allow names of 255 bytes; a number and a suffix are appended."""
 
@@ -50,17 +52,19 @@ class PredictionIndex:
         if self._claims.exists():
             self.ours |= set(json.loads(self._claims.read_text()))
 
-    def name(self, source: Path) -> str:
+    def name(self, source: Path, folder: Path | None = None) -> str:
         """Name of a source: its stem, with a number if another source has that name.
 
-        Compared without regard to case, as file systems of macOS and Windows do. Long stems are
-        shortened.
+        folder: one that the source lies in; the way from there comes before the stem. Compared
+        without regard to case, as file systems of macOS and Windows do. Long stems are shortened.
         """
         if (known := self._names.get(str(source))) is not None:
             return known
         stem = source.stem
         while len(os.fsencode(stem)) > MAX_STEM_BYTES:
             stem = stem[:-1]
+        if folder is not None:
+            stem = "/".join([*_below(source, folder), stem])
         name, number = stem, 2
         while name.casefold() in self._taken:
             name, number = f"{stem}_{number}", number + 1
@@ -116,3 +120,17 @@ def _files(entry: Entry) -> list[str]:
     name = entry["name"]
     found: list[str] = entry.get("files", [f"{name}.png", f"{name}.mp4"])
     return found
+
+
+def _below(source: Path, folder: Path) -> list[str]:
+    """Folders on the way to a source; none has a name that results of one kind lie under."""
+    try:
+        parts = list(source.parent.relative_to(folder).parts)
+    except ValueError:  # a link led elsewhere
+        return []
+    ours = ("overlay", "probabilities", "uncertainty", "cutout")
+    if parts and (
+        parts[0].casefold() in ours or parts[0].casefold().startswith(("level_", "mask_"))
+    ):
+        parts[0] += "_"
+    return parts

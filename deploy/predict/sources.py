@@ -7,7 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -39,6 +39,14 @@ class Sources:
     """Folders that are links, which are not followed."""
     unreadable: list[str]
     """Folders that could not be listed, with the reason."""
+    folder_of: dict[Path, Path]
+    """The source folder in which a file was found, for those that were not named themselves."""
+
+    def share_stems(self) -> bool:
+        """Whether files in different subfolders of a source folder have the same stem."""
+        where = {(f, path.stem.casefold(), path.parent) for path, f in self.folder_of.items()}
+        stems = Counter((folder, stem) for folder, stem, _ in where)
+        return any(count > 1 for count in stems.values())
 
 
 def is_video(path: Path) -> bool:
@@ -54,7 +62,7 @@ def find_sources(sources: Sequence[str], out: Path, listed: Iterable[str]) -> So
     """
     found: dict[Path, None] = {}
     problems: list[str] = []
-    inside = Sources([], Counter(), [], [])
+    inside = Sources([], Counter(), [], [], {})
     for source in sources:
         files: list[Path] = []
         if _ADDRESS.match(source):
@@ -69,6 +77,9 @@ def find_sources(sources: Sequence[str], out: Path, listed: Iterable[str]) -> So
             problems.append(f"{source}: is --out; give another folder to write to")
         elif Path(source).is_dir():
             files = _in_folder(Path(source), out, inside)
+            where = _absolute(Path(source) / "x").parent
+            for path in files:
+                inside.folder_of.setdefault(_absolute(path), where)
             if not files:
                 problems.append(f"{source}: contains no image and no video")
         elif Path(source).exists():
@@ -85,7 +96,7 @@ def find_sources(sources: Sequence[str], out: Path, listed: Iterable[str]) -> So
         found |= dict.fromkeys(_absolute(path) for path in files)
     if problems:
         raise ValueError("\n".join(problems))
-    return Sources(list(found), inside.left_out, inside.linked, inside.unreadable)
+    return replace(inside, files=list(found))
 
 
 def read_list(stream: IO[bytes]) -> list[str]:

@@ -45,6 +45,7 @@ def _predict(job: Job, segmenter: Segmenter, files: PredictionFiles) -> Entry:
     table = palette(segmenter.tree)
     pixels: Counter[str] = Counter()
     frames, size, last = 0, (0, 0), 0.0
+    files.video_path(job.name).parent.mkdir(parents=True, exist_ok=True)
     with (
         atomic_write(files.video_path(job.name), "wb") as file,
         av.open(file, "w", format="mp4") as container,

@@ -267,3 +267,23 @@ def test_without_ray_it_says_what_to_install(
     assert run("a.png", "--ray") == 2
     assert "pip install '.[ray]'" in capsys.readouterr().err
     assert isinstance(Segmenter.load("models/segmenter").tree, ClassTree)
+
+
+@pytest.mark.parametrize("words", [[], ["--keep-folders"]])
+def test_subfolders_of_a_source_are_kept_where_stems_clash(place: Path, words: list[str]) -> None:
+    for seed, name in enumerate(["shots/day1/a.png", "shots/day2/a.png", "shots/overlay/b.png"]):
+        write(name, seed)
+    assert run("shots", *words, "--overlay") == 0
+    assert sorted(index()) == ["day1/a", "day2/a", "overlay_/b"]
+    for name in index():
+        assert (Path("out") / f"{name}.png").is_file()
+        assert (Path("out/overlay") / f"{name}.jpg").is_file()
+    assert run("shots", *words, "--overlay", "--skip-existing") == 0
+
+
+def test_subfolders_are_kept_on_demand(place: Path) -> None:
+    write("shots/day1/a.png", 1)
+    assert run("shots", "--keep-folders") == 0
+    assert sorted(index()) == ["day1/a"]
+    assert run("shots") == 0  # the name it has stays
+    assert sorted(index()) == ["day1/a"]
