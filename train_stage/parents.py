@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from preprocessing_stage.dataset.class_tree import ClassTree
@@ -17,7 +18,11 @@ from train_stage.regions import bounding_box, dilate, warp
 
 class ParentPredictions:
     """The region of an expert in each sample of a split, and its leaves' probabilities there, as
-    a network that was not trained on the sample predicts them."""
+    a network that was not trained on the sample predicts them.
+
+    Where it predicts no region at all, the true one stands instead: what a parent overlooks should
+    be learnt too.
+    """
 
     def __init__(
         self,
@@ -42,10 +47,15 @@ class ParentPredictions:
         pixels = round(dilation * self.size / longest)
         splits = {name: NodeSplit.of(tree, name) for name in tree.experts}
 
-        def region(leaves: Tensor) -> Tensor:
-            return region_of(tree, expert, lambda n: splits[n].conditionals(leaves[tree.rows(n)]))
+        def region(index: int) -> Tensor:
+            leaves = torch.from_numpy(predicted[index]).float()
+            found = region_of(tree, expert, lambda n: splits[n].conditionals(leaves[tree.rows(n)]))
+            if found.any():
+                return found
+            true = torch.from_numpy(np.isin(split.labels(index), tree.ids(expert)))
+            return F.interpolate(true[None, None].float(), found.shape, mode="nearest")[0, 0] > 0
 
-        regions = torch.stack([region(torch.from_numpy(p).float()) for p in predicted])
+        regions = torch.stack([region(index) for index in range(len(split))])
         self.regions = dilate(regions[:, None], pixels).to(device)
         self.leaves = torch.from_numpy(predicted[:, tree.rows(expert)]).to(device)
 

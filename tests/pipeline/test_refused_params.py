@@ -38,7 +38,7 @@ def test_null_is_a_value_of_what_a_training_may_do_without(tiny_params):
     [
         (
             "trian",
-            "trian: is no section; they are tree, data, render_people, train, shared, out_of_fold",
+            "trian: is no section; they are tree, swap, data, render_people, train, shared",
         ),
         (
             "data.size",

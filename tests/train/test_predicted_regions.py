@@ -95,10 +95,12 @@ def test_a_region_grows(split: PackedSplit) -> None:
     np.testing.assert_allclose(grown, [6 * 1.2, 8, 34 * 1.2, 32], atol=1e-4)
 
 
-def test_no_predicted_region_is_an_error(split: PackedSplit) -> None:
+def test_what_the_parent_overlooks_has_its_true_region(split: PackedSplit) -> None:
     np.save(OUT_OF_FOLD / "train.npy", np.zeros((3, 3, SIZE, SIZE), np.uint8))
-    with pytest.raises(SystemExit, match="expert body: no sample of the train split contains"):
-        samples(split)
+    batch = samples(split, input_size=40, zoom=False)[[(0, 0)]]
+    labels = torch.from_numpy(split.labels(0)[:, (np.arange(40) * 48 // 40)])
+    assert torch.equal(batch.region[0, 0] > 0, labels > 0)
+    assert batch.parent is not None and not batch.parent.any()
 
 
 def test_predictions_of_other_samples_are_an_error(split: PackedSplit) -> None:
