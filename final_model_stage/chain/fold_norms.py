@@ -25,7 +25,7 @@ def for_prediction(expert: Expert, bf16: bool) -> Expert:
     if bf16 or isinstance(expert.encoder, TimmEncoder):
         expert = copy.deepcopy(expert)
     if isinstance(expert.encoder, TimmEncoder):
-        expert.encoder.net = folded(expert.encoder.net)
+        expert.encoder.net = folded(expert.encoder.net, 3 + expert.parent_channels)
     if bf16:
         for module in expert.modules():
             if isinstance(module, nn.Conv2d):
@@ -34,8 +34,9 @@ def for_prediction(expert: Expert, bf16: bool) -> Expert:
 
 
 @torch.no_grad()
-def folded(net: nn.Module) -> nn.Module:
-    """A copy of `net` without the batch norms that come right after a convolution.
+def folded(net: nn.Module, channels: int) -> nn.Module:
+    """A copy of `net`, of so many input channels, without the batch norms that come right after a
+    convolution.
 
     Which do is not known but guessed from the order of a module's parts, so the features of both
     are compared; `net` itself comes back if they differ.
@@ -49,7 +50,7 @@ def folded(net: nn.Module) -> nn.Module:
                 _fold(before, norm)
                 # timm's batch norms hold the activation that follows them.
                 setattr(module, name, getattr(norm, "act", nn.Identity()))
-    image = torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(1, channels, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     image = image.to(next(net.parameters()).device)
     alike = all(
         torch.allclose(one, other, rtol=1e-3, atol=1e-3 * float(one.abs().max()))
