@@ -33,7 +33,7 @@ TINY = {
         **{"stem_stride": 2, "initial_pool": 1, "norm": "layer", "dropout": 0.1},
         **{"finest_scale": 0, "parent_channels": False, "rejects": False},
     },
-    "train.regions": "true",
+    "train.regions": "labelled",
     "out_of_fold.map_size": 16,
     "out_of_fold.training": {},
     "train.batch_size": 4,

@@ -106,7 +106,7 @@ def val_samples(task: Task, device: torch.device) -> ExpertSamples:
 
 
 def _parents(task: Task, split: PackedSplit, device: torch.device) -> ParentPredictions | None:
-    if task.params.regions == "true" or not len(split):
+    if task.params.regions == "labelled" or not len(split):
         return None
     return ParentPredictions(split, task.tree, task.node, task.params.region_dilation, device)
 

@@ -138,7 +138,7 @@ class ExpertParams(Section):
     """A more oblong box is widened: squeezed limbs are hard to tell apart."""
     zoom: StrictBool
     """Below the root: whether it sees the region's box scaled to the input, or the whole image."""
-    regions: Literal["true", "predicted"]
+    regions: Literal["labelled", "predicted"]
     """Below the root, what it is trained on. predicted: what a network that was not trained on the
     sample takes for the region, as the chain will."""
     region_dilation: Annotated[int, Field(ge=0, le=100)]
@@ -197,9 +197,9 @@ class ExpertParams(Section):
                 f"high_resolution.input_size {self.last_input_size} is less than input_size "
                 f"{self.input_size}"
             )
-        if self.regions == "true" and (self.model.parent_channels or self.model.rejects):
+        if self.regions == "labelled" and (self.model.parent_channels or self.model.rejects):
             raise ValueError(
-                "regions true: model.parent_channels and model.rejects need predicted ones"
+                "regions labelled: model.parent_channels and model.rejects need predicted ones"
             )
         if self.encoder_weights is not None and self.model.encoder == "unet":
             raise ValueError(
@@ -214,7 +214,7 @@ class ExpertParams(Section):
         return self
 
 
-WITHOUT_PARENT = {"regions": "true", "model": {"parent_channels": False, "rejects": False}}
+WITHOUT_PARENT = {"regions": "labelled", "model": {"parent_channels": False, "rejects": False}}
 """Of the shared network and the root, which look at the whole image."""
 
 

@@ -35,7 +35,7 @@ def main() -> None:
     size, folds = params.out_of_fold.map_size, params.out_of_fold.folds
     train, val = PackedSplit("train"), PackedSplit("val")
     leaves = len(Task.of_shared().tree.leaves)
-    if all(expert.regions == "true" for expert in params.experts.values()):
+    if all(expert.regions == "labelled" for expert in params.experts.values()):
         print("no expert is trained on predicted regions: nothing is predicted")
         folds = leaves = 0
     found = {
