@@ -18,6 +18,7 @@ from train_stage.params import ModelParams
 
 PARAMS = f"""
 tree: {SECTION}
+swap: []
 data: {{folder: data, longest_side: 48, near_gray_chroma: 12, description: drawings, licence: none}}
 render_people: {{seed: 0, train: 2, val: 1, size: 32}}
 final:
