@@ -65,6 +65,8 @@ while [ $SECONDS -lt "$end" ] && [ -n "$(jobs -r)" ]; do
   CUDA_VISIBLE_DEVICES='' python3 -m benchmarks.offline.collect "$work/trainings" "$out"
 done
 CUDA_VISIBLE_DEVICES='' python3 -m benchmarks.offline.collect "$work/trainings" "$out" --last
+# Those that would start the next trainings first.
+kill $(jobs -p) 2>/dev/null || true
 pkill -f train_stage || true
 tail -n 3 "$work/trainings/tests.log"
 echo "[$SECONDS s] end"
