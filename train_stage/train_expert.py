@@ -126,12 +126,13 @@ def make_checkpoint(task: Task, fabric: Fabric, precision: str) -> Checkpoint:
     if params.encoder_weights not in (None, "package", "hub"):
         starts.append(Path(params.encoder_weights))
     if params.regions == "predicted":
-        starts += [OUT_OF_FOLD / f"{split}.npy" for split in ("train", "val")]
-        if missing := [str(path) for path in starts if not path.is_file()]:
+        predictions = [OUT_OF_FOLD / f"{split}.npy" for split in ("train", "val")]
+        if missing := [str(path) for path in predictions if not path.is_file()]:
             raise SystemExit(
                 f"{task.section}.regions: predicted, but there is no {', '.join(missing)}; run "
                 "`dvc repro predict_out_of_fold` first"
             )
+        starts += predictions
     return Checkpoint(
         task.name,
         {

@@ -8,7 +8,6 @@ mkdir -p "$out"
 out=$(cd "$out" && pwd)
 work=$(mktemp -d)
 export OMP_NUM_THREADS=2 PYTHONUNBUFFERED=1 PYTHONPATH=$work/site:$PWD
-project=$PWD
 SECONDS=0
 
 mkdir -p "$work/site" "$work/trainings"
