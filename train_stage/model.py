@@ -14,11 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from train_stage.colour_statistics import MEAN, STD
 from train_stage.params import ModelParams
-
-# Mean and standard deviation of ImageNet's photographs in 0..1, the usual normalisation.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 
 
 class Expert(nn.Module):

@@ -8,7 +8,7 @@ from typing import Any
 
 from final_model_stage.reporting.levels import Level, read_levels
 from final_model_stage.reporting.templates import fill
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.class_tree import ClassTree, Node
 from preprocessing_stage.params import DataParams
 from train_stage.params import SHARED, ExpertParams, TrainParams
@@ -20,7 +20,7 @@ WEAKEST = 3
 
 
 def card_text(
-    segmenter: Segmenter,
+    segmenter: TorchSegmenter,
     name: str,
     figures: Mapping[str, Any],
     data: DataParams,

@@ -10,7 +10,7 @@ from drawings import SECTION, TREE, bands, photograph
 from PIL import Image
 
 from final_model_stage.chain.settings import ExpertSettings, Settings
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.dataset_folder import write_labels
 from preprocessing_stage.drawing.palette import palette
 from train_stage.model import Expert
@@ -36,7 +36,7 @@ final:
 
 
 @pytest.fixture
-def segmenter() -> Segmenter:
+def segmenter() -> TorchSegmenter:
     torch.manual_seed(0)
     model = ModelParams(
         encoder="unet",
@@ -52,7 +52,7 @@ def segmenter() -> Segmenter:
         rejects=False,
     )
     settings = ExpertSettings(input_size=32, box_margin=0.1, model=model)
-    return Segmenter(
+    return TorchSegmenter(
         Settings(
             tree=SECTION,
             longest_side=48,
@@ -70,7 +70,7 @@ def segmenter() -> Segmenter:
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter) -> Path:
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segmenter: TorchSegmenter) -> Path:
     """A folder to work in, with params.yaml, five validation images and models/segmenter."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(PARAMS)

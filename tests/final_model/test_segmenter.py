@@ -57,7 +57,7 @@ def test_experts_see_only_the_region_that_their_parent_predicted(tree, monkeypat
     seen = {}
     predict = Runner.predict
 
-    def record(self, images, views):
+    def record(self, images, views, watch=None):
         [view] = views
         seen[view.expert] = view.region
         return predict(self, images, views)

@@ -7,13 +7,13 @@ import torch
 from segmenter_fixtures import MODEL, TREES, make_segmenter
 from torch import nn
 
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmenter import TorchSegmenter
 
 
 def test_saved_and_loaded_it_says_the_same(tmp_path):
     chain = make_segmenter(TREES[1])
     chain.save(tmp_path)
-    loaded = Segmenter.load(tmp_path, precision="32-true")
+    loaded = TorchSegmenter.load(tmp_path, precision="32-true")
     assert {path.name for path in tmp_path.iterdir()} == {
         "segmenter.json",
         *(f"{name}.safetensors" for name in TREES[1].experts),
@@ -29,7 +29,7 @@ def test_variances_that_half_precision_cannot_hold_are_kept(tmp_path):
         if name.endswith("running_var"):
             buffer.fill_(1e5 + 1)
     chain.save(tmp_path)
-    loaded = Segmenter.load(tmp_path, precision="32-true")
+    loaded = TorchSegmenter.load(tmp_path, precision="32-true")
     norm = loaded.experts["upper"].decoder.blocks[0].norm
     assert torch.equal(norm.running_var, torch.full_like(norm.running_var, 1e5 + 1))
 
@@ -47,4 +47,4 @@ def test_weights_of_another_model_are_refused_by_name(tmp_path):
     config["experts"]["upper"]["model"]["base_channels"] = 16
     (tmp_path / "segmenter.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"upper\.safetensors"):
-        Segmenter.load(tmp_path)
+        TorchSegmenter.load(tmp_path)
