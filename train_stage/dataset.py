@@ -14,7 +14,7 @@ from preprocessing_stage.dataset.class_tree import IGNORE, ClassTree
 from preprocessing_stage.dataset.packed_samples import PackedSplit
 from train_stage.augmentation import FLIP, random_colours, random_frames, random_numbers
 from train_stage.canvases import Canvases
-from train_stage.params import ExpertParams
+from train_stage.expert_params import ExpertParams
 from train_stage.parents import ParentPredictions
 from train_stage.regions import (
     bounding_box,

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train_stage.params import ModelParams
+from train_stage.model_params import ModelParams
 
 # Mean and standard deviation of ImageNet's photographs in 0..1, the usual normalisation.
 MEAN = (0.485, 0.456, 0.406)

@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from train_stage.model import Expert
-from train_stage.params import ModelParams
+from train_stage.model_params import ModelParams
 
 MAX_BYTES = 4 * 2**30
 """Of one expert's weights: a billion parameters."""

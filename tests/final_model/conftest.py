@@ -14,7 +14,7 @@ from final_model_stage.segmenter import Segmenter
 from preprocessing_stage.dataset.dataset_folder import write_labels
 from preprocessing_stage.drawing.palette import palette
 from train_stage.model import Expert
-from train_stage.params import ModelParams
+from train_stage.model_params import ModelParams
 
 PARAMS = f"""
 tree: {SECTION}
