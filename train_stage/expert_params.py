@@ -102,6 +102,20 @@ class ExpertParams(Section):
         """Of the last phase, and of the chain."""
         return self.high_resolution.input_size if self.high_resolution else self.input_size
 
+    def batch_norm_problem(self, batch_size: int) -> str | None:
+        """Key, value and remedy if a process trains on so many samples at once that a batch norm
+        has a single value of a channel, whose variance says nothing."""
+        stride, norm = self.model.stride, self.model.norm
+        # The batch norms of a timm encoder are there whatever `norm` says.
+        has_batch_norm = norm != "layer" or self.model.encoder != "unet"
+        if not has_batch_norm or batch_size * (self.input_size // stride) ** 2 > 1:
+            return None
+        return (
+            f"input_size: {self.input_size} is one pixel at the coarsest scale, and a batch 1 "
+            "sample in each process; batch norm needs more than one value of a channel, set "
+            f"input_size to {2 * stride} or batch_size to 2 in each process"
+        )
+
     @model_validator(mode="after")
     def _input_fits_model(self) -> ExpertParams:
         sizes = {"input_size": self.input_size, "high_resolution.input_size": self.last_input_size}

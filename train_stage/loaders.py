@@ -40,7 +40,8 @@ class Loaders:
 
 
 def make_loaders(task: Task, fabric: Fabric) -> Loaders:
-    """Raises SystemExit if a split has no sample of the region, or processes no equal share."""
+    """Raises SystemExit if a split has no sample of the region, processes no equal share of a
+    batch, or batch norms a single value."""
     workers = task.machine.loader_workers
     if workers:
         _check_shared_memory(task)
@@ -56,6 +57,8 @@ def make_loaders(task: Task, fabric: Fabric) -> Loaders:
             f"{fabric.world_size} processes; each takes an equal share of every batch, and there "
             f"are {len(train)} samples"
         )
+    if problem := task.params.batch_norm_problem(batches.batch_size // fabric.world_size):
+        raise SystemExit(f"{task.section}.{problem}; there are {len(train)} samples")
     in_order = EpochBatches(len(val), size, seed=None, **share)
     options: dict[str, Any] = {"batch_size": None, "num_workers": workers}
     return Loaders(

@@ -38,6 +38,7 @@ def check_all(path: Path = PARAMS_FILE) -> None:
     train, found = train_problems(sections)
     problems += found
     problems += _missing_starts(train) + _encoder_problems(train) if train else []
+    problems += _batch_norm_problems(train) if train else []
     problems += final_problems(sections)[1]
     if problems or preprocessing is None:
         raise ParamsError(path, problems)
@@ -86,6 +87,17 @@ def _encoder_problems(train: TrainParams) -> list[str]:
         elif weights not in (None, "package", "hub") and not Path(weights).is_file():
             problems.append(f"{key}.encoder_weights: there is no file {weights}")
     return list(dict.fromkeys(problems))
+
+
+def _batch_norm_problems(train: TrainParams) -> list[str]:
+    """Batches too small for batch norm, if there are samples enough to fill them."""
+    networks = {section_of(name): expert for name, expert in train.experts.items()}
+    networks |= {SHARED: train.shared, "out_of_fold.training": train.out_of_fold.training}
+    found = {
+        key: params.batch_norm_problem(params.batch_size // train.machine.devices)
+        for key, params in networks.items()
+    }
+    return [f"{key}.{problem}" for key, problem in found.items() if problem]
 
 
 def main() -> None:

@@ -113,6 +113,25 @@ def test_layer_norm_is_over_the_channels_of_each_pixel() -> None:
         torch.testing.assert_close(norm(x)[..., row, column], expected)
 
 
+@pytest.mark.parametrize("samples", [1, 2])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"norm": norm, "depth": depth} for norm in ("layer", "batch") for depth in (4, 3)),
+        TIMM | {"norm": "layer"},
+    ],
+)
+def test_batch_norm_fails_where_the_params_say(changes: dict[str, Any], samples: int) -> None:
+    params = expert_params(model={"stem_stride": 4} | changes)
+    model, size = Expert(params.model, 2).train(), params.input_size
+    batch = torch.rand(samples, 3, size, size), torch.ones(samples, 1, size, size)
+    if params.batch_norm_problem(samples) is None:
+        model(*batch)
+    else:
+        with pytest.raises(ValueError, match="more than 1 value per channel"):
+            model(*batch)
+
+
 @pytest.mark.parametrize(("norm", "inner"), [("batch", False), ("batch_each", True)])
 def test_batch_norm_comes_where_params_say(norm: str, inner: bool) -> None:
     blocks = [module for module in build(norm=norm).modules() if isinstance(module, Block)]
