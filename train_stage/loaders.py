@@ -117,13 +117,14 @@ def _parents(task: Task, split: PackedSplit, device: torch.device) -> ParentPred
 def weighted_split(task: Task) -> WeightedSplit:
     """The node's split, weighted by how often its classes occur in training."""
     pixels, power = read_pixels("train"), task.params.loss.class_weight_power
+    learns_leaves = task.params.model.targets == "leaves"
 
     def weights(nodes: Sequence[Node]) -> torch.Tensor:
         return class_weights([pixels[node.name] for node in nodes], power)
 
     split = WeightedSplit(
         torch.from_numpy(task.tree.leaves_of_children(task.node)),
-        leaf_weights=weights(task.tree.leaves_of(task.node)),
+        leaf_weights=weights(task.tree.leaves_of(task.node)) if learns_leaves else None,
         child_weights=weights(task.tree[task.node].children),
     )
     return split.with_rejected() if task.params.model.rejects else split

@@ -36,6 +36,8 @@ class ModelParams(Section):
     (auto-context: Tu 2008, "Auto-context and its application to high-level vision tasks")."""
     rejects: StrictBool
     """Below the root: one more output, for pixels of the region that are none of its leaves."""
+    targets: Literal["leaves", "children"]
+    """What it learns to tell apart. children: the leaves of each have equal shares of it."""
 
     @model_validator(mode="after")
     def _timm_has_its_own_scales(self) -> ModelParams:
@@ -74,5 +76,5 @@ class ModelParams(Section):
         return result
 
 
-_ALIKE_WITHOUT = ("dropout", "initial_pool", "parent_channels", "rejects")
+_ALIKE_WITHOUT = ("dropout", "initial_pool", "parent_channels", "rejects", "targets")
 """Keys of a model in which networks may differ that start from one another."""

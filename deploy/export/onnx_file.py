@@ -39,7 +39,7 @@ def chain_model(settings: Settings, experts: Mapping[str, Expert]) -> ir.Model:
             (*seen, used),
             {"name": name},
             dtype=torch.float32,
-            shape=(len(crops), experts[name].head.out_channels, *crops.shape[2:]),
+            shape=(len(crops), experts[name].logits, *crops.shape[2:]),
             version=1,
         )
 

@@ -20,8 +20,13 @@ from train_stage.model_params import ModelParams
 MAX_BYTES = 2**20
 
 
-OF_OLD_FILES = {"finest_scale": 0, "parent_channels": False, "rejects": False}
-"""Keys of a model that files of release 0.1 have not."""
+OF_OLD_FILES = {
+    "finest_scale": 0,
+    "parent_channels": False,
+    "rejects": False,
+    "targets": "leaves",
+}
+"""Keys of a model that files of release 0.1, or made since before there was the key, have not."""
 
 
 class ExpertSettings(Section):

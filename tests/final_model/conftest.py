@@ -50,6 +50,7 @@ def segmenter() -> Segmenter:
         finest_scale=0,
         parent_channels=False,
         rejects=False,
+        targets="leaves",
     )
     settings = ExpertSettings(input_size=32, box_margin=0.1, model=model)
     return Segmenter(
@@ -63,7 +64,7 @@ def segmenter() -> Segmenter:
             seed=0,
             experts={name: settings for name in TREE.experts},
         ),
-        {name: Expert(model, len(TREE.leaves_of(name))) for name in TREE.experts},
+        {name: Expert(model, TREE.leaves_of_children(name)) for name in TREE.experts},
         precision="32-true",
         device="cpu",
     )

@@ -164,6 +164,27 @@ def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params
             "out_of_fold.training.input_size: 32 is one pixel at the coarsest scale",
         ),
         (
+            {"train.model.targets": "children", "final.average_ancestors": True},
+            "final.average_ancestors: is true; set it to false, or set model.targets of person, ",
+        ),
+        (
+            {
+                "train.regions": "predicted",
+                "experts.person.model.targets": "children",
+                "experts.body.model.parent_channels": True,
+                "final.average_ancestors": False,
+            },
+            "experts.body.model.parent_channels: is true; set it to false, or set model.targets ",
+        ),
+        (
+            {
+                "shared": {"init_from": None},
+                "experts.body": {"init_from": "shared", "model": {"targets": "children"}},
+                "final.average_ancestors": False,
+            },
+            "experts.body.init_from: shared names leaves; set it to null, or set model.targets ",
+        ),
+        (
             {"train.model.base_channels": 24},
             "train.model: base_channels 24 is more than max_channels 16",
         ),

@@ -214,6 +214,9 @@ def test_class_weights_come_from_the_pixels_of_leaves_and_children(
     expected = torch.from_numpy(3 * rarity / rarity.sum()).float()
     torch.testing.assert_close(split.leaf_weights, expected)
     assert split.leaves.tolist() == [[True, False, False], [False, True, True]]
+    of_children = loaders(loss={"class_weight_power": 1}, model={"targets": "children"}).split
+    assert of_children.leaf_weights is None
+    assert torch.equal(of_children.child_weights, split.child_weights)
 
 
 def epoch_of(epoch: int, **options: Any) -> list[list[tuple[int, int]]]:
