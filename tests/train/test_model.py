@@ -114,24 +114,6 @@ def test_layer_norm_is_over_the_channels_of_each_pixel() -> None:
         torch.testing.assert_close(norm(x)[..., row, column], expected)
 
 
-@pytest.mark.parametrize("rejects", [False, True])
-def test_leaves_share_the_probability_of_their_child(rejects: bool) -> None:
-    children = np.array([[False, True, False, True, True], [True, False, True, False, False]])
-    params = expert_params(input_size=64).model
-    params = params.model_copy(update={"targets": "children", "rejects": rejects})
-    torch.manual_seed(0)
-    model = Expert(params, children).eval()
-    assert len(model.head.weight) == 2 + rejects
-    seen: list[Tensor] = []
-    model.head.register_forward_hook(lambda *args: seen.append(args[2]))
-    leaves = model(*inputs()).softmax(1)
-    child = F.interpolate(seen[0], (64, 64), mode="bilinear").softmax(1)
-    expected = [child[:, 1] / 2, child[:, 0] / 3] * 2 + [child[:, 0] / 3]
-    torch.testing.assert_close(leaves[:, :5], torch.stack(expected, 1))
-    torch.testing.assert_close(leaves[:, 5:], child[:, 2:])
-    assert not [name for name in model.state_dict() if name.startswith("shares")]
-
-
 @pytest.mark.parametrize("samples", [1, 2])
 @pytest.mark.parametrize(
     "changes",
