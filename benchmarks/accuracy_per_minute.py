@@ -58,7 +58,8 @@ from train_stage import train_shared as train_shared
 from train_stage.colour_statistics import MEAN, STD
 from train_stage.confusion import confusion_matrix
 from train_stage.encoder_weights import load_encoder_weights
-from train_stage.params import ExpertParams, load_params
+from train_stage.expert_params import ExpertParams
+from train_stage.params import load_params
 from train_stage.task import Task
 from train_stage.train_expert import run
 

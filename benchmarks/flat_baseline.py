@@ -33,7 +33,7 @@ def flat_segmenter(weights: Path, params: Path = PARAMS_FILE) -> TorchSegmenter:
     """The network of `weights` as a chain of one expert. Raises OSError, RuntimeError."""
     preprocessing, final = load_preprocessing_params(params), load_params(params)
     shared, tree = load_train_params(params).shared, preprocessing.class_tree.flat()
-    network = Expert(shared.model, len(tree.leaves))
+    network = Expert(shared.model, tree.leaves_of_children(tree.root.name))
     network.load_state_dict(load_file(weights))
     experts = {tree.root.name: shared}
     settings = make_settings(tree, preprocessing.data.longest_side, final, experts)

@@ -45,7 +45,7 @@ def chain_model(
             (*seen, used),
             {"name": name},
             dtype=torch.float32,
-            shape=(len(crops), experts[name].head.out_channels, *crops.shape[2:]),
+            shape=(len(crops), experts[name].logits, *crops.shape[2:]),
             version=1,
         )
 

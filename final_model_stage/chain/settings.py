@@ -15,13 +15,19 @@ from final_model_stage.params import ChainParams, FinalParams, Share
 from preprocessing_stage.dataset.class_tree import ClassTree, swap_problems, tree_problems
 from preprocessing_stage.params import Section, validate
 from preprocessing_stage.renamed_keys import with_new_names
-from train_stage.params import ExpertParams, ModelParams
+from train_stage.expert_params import ExpertParams
+from train_stage.model_params import ModelParams
 
 MAX_BYTES = 2**20
 
 
-OF_OLD_FILES = {"finest_scale": 0, "parent_channels": False, "rejects": False}
-"""Keys of a model that files of release 0.1 have not."""
+OF_OLD_FILES = {
+    "finest_scale": 0,
+    "parent_channels": False,
+    "rejects": False,
+    "targets": "leaves",
+}
+"""Keys of a model that files of release 0.1, or made since before there was the key, have not."""
 
 
 class ExpertSettings(Section):

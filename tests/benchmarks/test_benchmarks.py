@@ -56,7 +56,7 @@ def base(tmp_path_factory, params_file, make_dataset, tree) -> Setup:
     trained, data = load_params(params).experts, load_preprocessing_params(params).data
     settings = make_settings(tree, data.longest_side, load_final_params(params), trained)
     experts = {
-        name: Expert(trained[name].model, len(tree.leaves_of(name))) for name in tree.experts
+        name: Expert(trained[name].model, tree.leaves_of_children(name)) for name in tree.experts
     }
     TorchSegmenter(settings, experts).save(folder / "segmenter")
     people = make_dataset(folder / "people", train=4, val=2)
@@ -118,7 +118,7 @@ def test_training(setup):
 
 def test_the_baselines_are_as_large_as_ours(repo_params, tree):
     [own] = {
-        smp_baseline.parameters(Expert(params.model, 2))
+        smp_baseline.parameters(Expert(params.model, np.eye(2, dtype=bool)))
         for params in load_params(ROOT / "params.yaml").experts.values()
     }
     one = smp_baseline.parameters(

@@ -64,6 +64,19 @@ def test_an_expert_whose_region_is_empty_does_not_run(tmp_path: Path) -> None:
     assert len(ran) == sum(isinstance(module, torch.nn.Conv2d) for module in network)
 
 
+def test_experts_of_children_are_exported_like_others() -> None:
+    segmenter = tiny_segmenter("product", tta=True, targets="children")
+    session = onnxruntime.InferenceSession(formats.encode_onnx(segmenter))
+    seen = set()
+    for image in images()[:4]:
+        expected = segmenter.segment(image)
+        seen |= set(np.unique(expected.labels))
+        probabilities, labels = session.run(["probabilities", "labels"], {"image": image})
+        np.testing.assert_allclose(probabilities, expected.leaf_probabilities, atol=1e-4, rtol=0)
+        assert (labels == expected.labels).mean() >= MIN_AGREEMENT
+    assert len(seen) > 2
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_file_gives_the_segmenters_labels(exported: Path, kind: str) -> None:
     run = FORMATS[kind].open(exported / "exported" / FORMATS[kind].file)

@@ -14,7 +14,7 @@ from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.dataset_folder import write_labels
 from preprocessing_stage.drawing.palette import palette
 from train_stage.model import Expert
-from train_stage.params import ModelParams
+from train_stage.model_params import ModelParams
 
 PARAMS = f"""
 tree: {SECTION}
@@ -50,6 +50,7 @@ def segmenter() -> TorchSegmenter:
         finest_scale=0,
         parent_channels=False,
         rejects=False,
+        targets="leaves",
     )
     settings = ExpertSettings(input_size=32, box_margin=0.1, model=model)
     return TorchSegmenter(
@@ -63,7 +64,7 @@ def segmenter() -> TorchSegmenter:
             seed=0,
             experts={name: settings for name in TREE.experts},
         ),
-        {name: Expert(model, len(TREE.leaves_of(name))) for name in TREE.experts},
+        {name: Expert(model, TREE.leaves_of_children(name)) for name in TREE.experts},
         precision="32-true",
         device="cpu",
     )

@@ -1,13 +1,17 @@
 """A segmenter as files: what is kept, what is refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from segmenter_fixtures import MODEL, TREES, make_segmenter
 from torch import nn
 
+from final_model_stage.chain.settings import read_settings
 from final_model_stage.segmenter import TorchSegmenter
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_saved_and_loaded_it_says_the_same(tmp_path):
@@ -48,3 +52,10 @@ def test_weights_of_another_model_are_refused_by_name(tmp_path):
     (tmp_path / "segmenter.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"upper\.safetensors"):
         TorchSegmenter.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["default", "from_scratch", "predicted_regions"])
+def test_experts_of_before_there_were_targets_learned_leaves(name):
+    path = ROOT / "pretrained" / name / "segmenter.json"
+    assert "targets" not in path.read_text()
+    assert {e.model.targets for e in read_settings(path).experts.values()} == {"leaves"}
