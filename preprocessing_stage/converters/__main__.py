@@ -8,8 +8,8 @@ that says which of them become which leaf:
     python -m preprocessing_stage.converters voc export/ --show
     python -m preprocessing_stage.converters voc export/ --out data/mine --tree mine.yaml
 
-FOLDER gets photographs, label maps, lists, classes.txt, and profile.yaml to train on it with
-./pipeline.sh --profile FOLDER/profile.yaml --data FOLDER. See docs/own_data.md.
+FOLDER gets photographs, label maps, lists, classes.txt, and a profile to train on it with
+./pipeline.sh --profile data/mine/mine.yaml --data data/mine. See docs/own_data.md.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ from pathlib import Path
 
 from preprocessing_stage.converters.class_mapping import flat_mapping, read_mapping
 from preprocessing_stage.converters.coco import coco_source
-from preprocessing_stage.converters.import_dataset import PROFILE, import_dataset, split_randomly
+from preprocessing_stage.converters.import_dataset import (
+    import_dataset,
+    profile_path,
+    split_randomly,
+)
 from preprocessing_stage.converters.labelme import labelme_source
 from preprocessing_stage.converters.masks import (
     mask_source,
@@ -52,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (DatasetError, ValueError, OSError) as error:
         raise SystemExit(str(error)) from error
     print(f"{arguments.out}: {', '.join(f'{len(ids)} {split}' for split, ids in splits.items())}")
-    profile = arguments.out / PROFILE
+    profile = profile_path(arguments.out)
     print(f"train on it: ./pipeline.sh --profile {profile} --data {arguments.out}")
 
 

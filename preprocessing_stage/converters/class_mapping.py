@@ -9,8 +9,9 @@ A tree file is the section `tree` of params.yaml with source classes in place of
         legs: "#00ff00"
       ignore: [crowd]
 
-A source class is named by its name, its id, or its colour. Ids of the leaves are given in order,
-0 to the leaf called `background`. What stands under `ignore` becomes 255.
+A source class is named by its name or its id; where masks in colour come without names, by its
+colour, in quotes. Ids of the leaves are given in order, 0 to the leaf called `background`. What
+stands under `ignore` becomes 255.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ def read_mapping(path: Path, classes: Mapping[int, str]) -> ClassMapping:
 
 
 def flat_mapping(classes: Mapping[int, str], root: str = "image") -> ClassMapping:
-    """A leaf for each class of the source, all below one root."""
+    """A leaf for each class of the source, all below one root. Raises MappingError."""
+    if all(name.startswith("#") for name in classes.values()):
+        raise MappingError("the classes are colours without names; give --tree or --labelmap")
     return make_mapping({root: {name: [name] for name in classes.values()}}, classes, "classes")
 
 
@@ -82,8 +85,7 @@ def make_mapping(
         for source in sources:
             found = _source_ids(source, classes)
             if not found:
-                alike = get_close_matches(str(source), [*classes.values()], n=3)
-                hint = f"; alike are {', '.join(alike)}" if alike else ""
+                hint = _hint(source, classes)
                 problems.append(f"{leaf}: the source has no class {source!r}{hint}")
             for i in found:
                 if i in leaf_of:
@@ -121,6 +123,13 @@ def _leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
             yield from _leaves(below)
         else:
             yield name, below
+
+
+def _hint(source: Any, classes: Mapping[int, str]) -> str:
+    if source is None:
+        return "; what follows a # without quotes is a comment"
+    alike = get_close_matches(str(source), [*classes.values()], n=3)
+    return f"; alike are {', '.join(alike)}" if alike else ""
 
 
 def _source_ids(source: Any, classes: Mapping[int, str]) -> list[int]:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from preprocessing_stage.converters.class_mapping import ClassMapping
 from preprocessing_stage.converters.source import Source, SourceSample
 from preprocessing_stage.dataset.check_dataset import DatasetError
-from preprocessing_stage.dataset.class_tree import ClassTree
+from preprocessing_stage.dataset.class_tree import ClassTree, unlisted_sides
 from preprocessing_stage.dataset.dataset_folder import (
     DatasetFolder,
     write_labels,
@@ -25,8 +25,6 @@ from preprocessing_stage.dataset.dataset_folder import (
 )
 from preprocessing_stage.dataset.prefetch import prefetch
 from preprocessing_stage.drawing.palette import palette
-
-PROFILE = "profile.yaml"
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -75,16 +73,26 @@ def import_dataset(
             raise DatasetError(DatasetFolder(out), problems)
         names = {leaf.id: leaf.name for leaf in mapping.tree.leaves if leaf.id is not None}
         write_listing(part, splits, names)
-        YAML().dump(profile(mapping.tree, out), part / PROFILE)
+        YAML().dump(profile(mapping.tree, out), part / profile_path(out).name)
         part.rename(out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def profile_path(out: Path) -> Path:
+    """In the data set folder `out` and called like it, as a run is called like its profile."""
+    return out / f"{out.absolute().name}.yaml"
+
+
 def profile(tree: ClassTree, out: Path) -> dict[str, Any]:
-    """Params that differ from params.yaml for this data set."""
+    """Params that differ from params.yaml for this data set.
+
+    Leaves that are left and right by their names change places in a flip.
+    """
+    sides = [pair for pair in unlisted_sides(tree) if len({*map(tree.parent, pair)}) == 1]
     return {
         "tree": tree.to_dict(),
+        "swap": [list(pair) for pair in sides],
         "data": {
             "folder": str(out.absolute()),
             "description": f"imported into {out.name}",

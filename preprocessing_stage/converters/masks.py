@@ -7,7 +7,7 @@ Folders of photographs and masks, and trees in the form of Pascal VOC (`JPEGImag
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,10 +16,13 @@ from PIL import Image
 
 from preprocessing_stage.converters.known_classes import KNOWN_CLASSES
 from preprocessing_stage.converters.source import IGNORED, Source, SourceSample, find_image
+from preprocessing_stage.dataset.class_tree import IGNORE
 
 Colour = tuple[int, int, int]
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
+
+_WAS_JPEG = "a mask that was once saved as JPEG has such edges; export it again as PNG"
 
 _VOC_SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "val"}
 
@@ -77,18 +80,17 @@ def mask_source(
 ) -> Source:
     """A source of photographs and masks with equal stems.
 
-    classes: of masks that hold ids; None with colours. colours: of masks in colour. splits: of a
-    tree that has lists. Raises ValueError.
+    classes: of masks that hold ids. colours: of masks in colour. Without either, each colour of the
+    masks is a class. splits: of a tree that has lists. Raises ValueError.
     """
     if not masks.is_dir():
         raise ValueError(f"{masks}: no such folder")
-    if classes is None:
-        if colours is None:
-            raise ValueError(f"{masks}: give --classes, or --labelmap for masks in colour")
-        classes = dict(enumerate(dict.fromkeys(colours.values())))
     paths = sorted(path for path in masks.iterdir() if path.suffix.lower() in MASK_SUFFIXES)
     if not paths:
         raise ValueError(f"{masks}: has no mask; they end in {', '.join(MASK_SUFFIXES)}")
+    if classes is None:
+        colours = colours or found_colours(paths)
+        classes = dict(enumerate(dict.fromkeys(colours.values())))
     table = None
     if colours is not None:
         id_of = {name: i for i, name in classes.items()}
@@ -98,6 +100,21 @@ def mask_source(
         for path in paths
     ]
     return Source(classes, samples, splits or {})
+
+
+def found_colours(masks: Sequence[Path]) -> dict[Colour, str]:
+    """All colours of masks in colour or with palettes -> `#rrggbb`. Raises ValueError."""
+    found: set[int] = set()
+    for path in masks:
+        if path.suffix.lower() == ".npy":
+            raise ValueError(f"{path}: holds ids; give --classes")
+        with Image.open(path, formats=("PNG", "TIFF")) as picture:
+            if picture.mode not in ("RGB", "RGBA", "P"):
+                raise ValueError(f"{path}: holds ids; give --classes")
+            found.update(np.unique(_packed(np.asarray(picture.convert("RGB")))).tolist())
+        if len(found) > IGNORE:
+            raise ValueError(f"{path}: with it there are more than {IGNORE} colours; {_WAS_JPEG}")
+    return {(v >> 16, v >> 8 & 255, v & 255): f"#{v:06x}" for v in sorted(found)}
 
 
 def voc_source(folder: Path, images: Path | None, classes: str | None) -> Source:
@@ -160,13 +177,19 @@ def read_mask(path: Path, colours: Mapping[Colour, int] | None) -> np.ndarray:
 
 def _ids_of_colours(pixels: np.ndarray, colours: Mapping[Colour, int]) -> np.ndarray:
     """RGB (H, W, 3) uint8 -> source ids (H, W) int32."""
-    packed = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    packed = _packed(pixels)
     found, places = np.unique(packed, return_inverse=True)
     id_of = {(r << 16) | (g << 8) | b: i for (r, g, b), i in colours.items()}
     if unknown := [f"#{value:06x}" for value in found.tolist() if value not in id_of]:
         shown = ", ".join(unknown[:5])
         raise ValueError(
-            f"{len(unknown)} colours are not in labelmap.txt, such as {shown}; a mask that was "
-            "once saved as JPEG has such edges and must be exported again"
+            f"{len(unknown)} colours are not in labelmap.txt, such as {shown}; add them, or "
+            f"if they lie along edges: {_WAS_JPEG}"
         )
     return np.array([id_of[v] for v in found.tolist()], np.int32)[places].reshape(packed.shape)
+
+
+def _packed(pixels: np.ndarray) -> np.ndarray:
+    """RGB (H, W, 3) uint8 -> 0xrrggbb (H, W) int32."""
+    packed: np.ndarray = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    return packed

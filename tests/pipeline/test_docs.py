@@ -27,7 +27,7 @@ from train_stage.params import merge, train_problems
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
-MADE = {"profiles/animals.yaml", "data/mine/profile.yaml"}
+MADE = {"profiles/animals.yaml", "data/mine/mine.yaml"}
 """Files that a reader of docs/own_data.md makes."""
 OUTSIDE = {
     "cd",

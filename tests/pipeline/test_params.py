@@ -56,6 +56,8 @@ def test_a_profile_overrides_single_keys_and_brings_its_experts_with_its_tree():
     tree = {"scene": {"background": 0, "animal": 1}}
     other = merge_profile(base, {"tree": tree, "experts": {"scene": {}}}, Path("animals"))
     assert other["tree"] == tree and other["experts"] == {"scene": {}}
+    base["swap"] = [["low_hand", "up_hand"]]
+    assert merge_profile(base, {"tree": tree}, Path("animals"))["swap"] == []
 
 
 def test_experts_to_start_from_that_are_missing_are_all_named(tiny_params, tmp_path):
