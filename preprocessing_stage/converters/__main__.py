@@ -77,7 +77,12 @@ def _splits(arguments: argparse.Namespace, source: Source) -> dict[str, list[str
 def _read_masks(arguments: argparse.Namespace) -> Source:
     colours = read_label_colours(arguments.labelmap) if arguments.labelmap else None
     classes = read_class_names(arguments.classes) if arguments.classes else None
-    return mask_source(arguments.images, arguments.masks, classes, colours)
+    folders = {"": (arguments.images, arguments.masks)}
+    if arguments.val_images or arguments.val_masks:
+        if not (arguments.val_images and arguments.val_masks):
+            raise ValueError("--val-images and --val-masks need each other")
+        folders = {"train": folders[""], "val": (arguments.val_images, arguments.val_masks)}
+    return mask_source(folders, classes, colours)
 
 
 def _read_coco(arguments: argparse.Namespace) -> Source:
@@ -97,6 +102,10 @@ def _parser() -> argparse.ArgumentParser:
     masks.add_argument(
         "masks", type=Path, help="PNG, TIFF, .npy of ids (8, 16, 32 bits), or of colours"
     )
+    masks.add_argument(
+        "--val-images", type=Path, metavar="FOLDER", help="those before are then to train on"
+    )
+    masks.add_argument("--val-masks", type=Path, metavar="FOLDER")
     masks.add_argument(
         "--classes", metavar="NAME", help="lip, cihp, atr, pascal-person-part, or a file of names"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 from ruamel.yaml import YAML
 from tqdm import tqdm
 
@@ -20,6 +20,7 @@ from preprocessing_stage.dataset.check_dataset import DatasetError
 from preprocessing_stage.dataset.class_tree import ClassTree, unlisted_sides
 from preprocessing_stage.dataset.dataset_folder import (
     DatasetFolder,
+    exif_orientation,
     write_labels,
     write_listing,
 )
@@ -148,7 +149,7 @@ def upright(labels: np.ndarray, image: Path, masks_are_stored: bool) -> np.ndarr
     """
     with Image.open(image, formats=("JPEG", "PNG")) as picture:
         width, height = picture.size
-        orientation = int(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    orientation = exif_orientation(image)
     shown = (width, height) if orientation >= 5 else (height, width)
     fits = {"stored": labels.shape == (height, width), "shown": labels.shape == shown}
     size = f"{labels.shape[1]} x {labels.shape[0]}"

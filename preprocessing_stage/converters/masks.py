@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from preprocessing_stage.converters.known_classes import KNOWN_CLASSES
-from preprocessing_stage.converters.source import IGNORED, Source, SourceSample, find_image
+from preprocessing_stage.converters.source import IGNORED, Source, SourceSample, photographs
 from preprocessing_stage.dataset.class_tree import IGNORE
 
 Colour = tuple[int, int, int]
@@ -72,34 +72,63 @@ def read_class_names(name: str) -> dict[int, str]:
 
 
 def mask_source(
-    images: Path,
-    masks: Path,
+    folders: Mapping[str, tuple[Path, Path]],
     classes: Mapping[int, str] | None,
     colours: Mapping[Colour, str] | None,
     splits: Mapping[str, list[str]] | None = None,
 ) -> Source:
     """A source of photographs and masks with equal stems.
 
+    folders: split -> folders of its photographs and of its masks; those under "" have no split.
     classes: of masks that hold ids. colours: of masks in colour. Without either, each colour of the
     masks is a class. splits: of a tree that has lists. Raises ValueError.
     """
-    if not masks.is_dir():
-        raise ValueError(f"{masks}: no such folder")
-    paths = sorted(path for path in masks.iterdir() if path.suffix.lower() in MASK_SUFFIXES)
-    if not paths:
-        raise ValueError(f"{masks}: has no mask; they end in {', '.join(MASK_SUFFIXES)}")
+    masks = {split: _masks(folder) for split, (_, folder) in folders.items()}
     if classes is None:
-        colours = colours or found_colours(paths)
+        colours = colours or found_colours([path for paths in masks.values() for path in paths])
         classes = dict(enumerate(dict.fromkeys(colours.values())))
     table = None
     if colours is not None:
         id_of = {name: i for i, name in classes.items()}
         table = {colour: id_of[name] for colour, name in colours.items()}
-    samples = [
-        SourceSample(path.stem, find_image(images, path.stem), partial(read_mask, path, table))
-        for path in paths
-    ]
+    samples = []
+    for split, (images, _) in folders.items():
+        photograph_of = _pairs(images, masks[split])
+        samples += [
+            SourceSample(path.stem, photograph, partial(read_mask, path, table))
+            for path, photograph in photograph_of.items()
+        ]
+    if splits is None and "" not in folders:
+        splits = {split: [path.stem for path in paths] for split, paths in masks.items()}
     return Source(classes, samples, splits or {})
+
+
+def _masks(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in MASK_SUFFIXES)
+    if not paths:
+        jpeg = any(folder.glob("*.jp*g"))
+        remedy = "; JPEG changes ids and colours, export them as PNG" if jpeg else ""
+        raise ValueError(f"{folder}: has no mask; they end in {', '.join(MASK_SUFFIXES)}{remedy}")
+    return paths
+
+
+def _pairs(images: Path, masks: Sequence[Path]) -> dict[Path, Path]:
+    """Mask -> its photograph. Raises ValueError that names each mask without one."""
+    there = photographs(images)
+    problems = [
+        f"has no {path.stem}.jpg, .jpeg or .png" for path in masks if path.stem not in there
+    ]
+    problems += [
+        f"has {', '.join(path.name for path in paths)}; keep one of them"
+        for stem in [path.stem for path in masks]
+        if len(paths := there.get(stem, [])) > 1
+    ]
+    if problems:
+        more = [f"... and {len(problems) - 20} more"] if len(problems) > 20 else []
+        raise ValueError("\n  ".join([f"{images}:", *problems[:20], *more]))
+    return {path: there[path.stem][0] for path in masks}
 
 
 def found_colours(masks: Sequence[Path]) -> dict[Colour, str]:
@@ -131,8 +160,8 @@ def voc_source(folder: Path, images: Path | None, classes: str | None) -> Source
     for path in sorted(lists.glob("*.txt")) if lists.is_dir() else []:
         if split := _VOC_SPLITS.get(path.stem.lower()):
             splits[split] = [*splits.get(split, []), *read_voc_list(path)]
-    masks = folder / "SegmentationClass"
-    source = mask_source(images or folder / "JPEGImages", masks, names, colours)
+    pair = (images or folder / "JPEGImages", folder / "SegmentationClass")
+    source = mask_source({"": pair}, names, colours)
     have = {sample.id for sample in source.samples}
     splits = {split: [i for i in ids if i in have] for split, ids in splits.items()}
     return Source(source.classes, source.samples, splits if len(splits) == 2 else {})

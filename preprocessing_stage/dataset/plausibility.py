@@ -6,18 +6,22 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from preprocessing_stage.dataset.check_dataset import FEW_BLOCKS, Pair, middle_of_its_like
 from preprocessing_stage.dataset.class_tree import BACKGROUND, IGNORE, ClassTree
-from preprocessing_stage.dataset.dataset_folder import DatasetFolder
+from preprocessing_stage.dataset.dataset_folder import DatasetFolder, exif_orientation
 
-ORIENTATION = 0x0112
-"""EXIF's tag; 1 is upright."""
 MUCH_IGNORED = 0.5
 MUCH_AT_BORDERS = 0.6
+ENOUGH_SAMPLES = 20
+"""In each split, for its shares of pixels to mean something."""
+FAR_APART = 10
+"""Ratio of a class's shares of the pixels of both splits."""
+RARE = 0.01
 NAMES_OF_BACKGROUND = ("background", "bg", "none", "nothing", "void", "other")
 
 
@@ -35,8 +39,8 @@ class Signs:
     """Of the photograph."""
     orientation: int
     """By EXIF."""
-    palette: str | None
-    """Digest of the label map's colours, None without any."""
+    colours: frozenset[tuple[int, str]]
+    """Label and `#rrggbb` that the label map's palette gives it; empty without a palette."""
 
 
 def signs(folder: DatasetFolder, pair: Pair) -> Signs:
@@ -45,21 +49,23 @@ def signs(folder: DatasetFolder, pair: Pair) -> Signs:
     assert image_path is not None and label_path is not None, "it was read from them"
     labels = pair.labels
     edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    with Image.open(image_path) as picture:
-        orientation = int(picture.getexif().get(ORIENTATION, 1))
-    palette = None
-    if label_path.suffix.lower() == ".png":
-        with Image.open(label_path) as picture:
-            colours = picture.getpalette()
-        palette = hashlib.sha256(bytes(colours)).hexdigest() if colours else None
     return Signs(
         pair.pixels,
         np.bincount(labels[middle_of_its_like(labels)], minlength=256),
         int(np.bincount(edge).argmax()),
         hashlib.sha256(pair.image.tobytes()).hexdigest(),
-        orientation,
-        palette,
+        exif_orientation(image_path),
+        _colours(label_path, pair.pixels.nonzero()[0].tolist()),
     )
+
+
+def _colours(label_path: Path, labels: Sequence[int]) -> frozenset[tuple[int, str]]:
+    if label_path.suffix.lower() != ".png":
+        return frozenset()
+    with Image.open(label_path) as picture:
+        palette = bytes(picture.getpalette() or [])
+    rows = {i: palette[3 * i : 3 * i + 3] for i in labels if i != IGNORE}
+    return frozenset((i, f"#{row.hex()}") for i, row in rows.items() if row)
 
 
 def findings(tree: ClassTree, splits: Mapping[str, Sequence[tuple[str, Signs]]]) -> list[str]:
@@ -74,6 +80,7 @@ def findings(tree: ClassTree, splits: Mapping[str, Sequence[tuple[str, Signs]]])
     return [
         *_ignored(splits, sum(totals.values())),
         *_absent(tree, totals),
+        *_shares(tree, splits, totals),
         *_background(tree, samples),
         *_edges(tree, samples),
         *_palettes(samples),
@@ -112,6 +119,26 @@ def _absent(tree: ClassTree, totals: Mapping[str, np.ndarray]) -> list[str]:
     return found
 
 
+def _shares(
+    tree: ClassTree,
+    splits: Mapping[str, Sequence[tuple[str, Signs]]],
+    totals: Mapping[str, np.ndarray],
+) -> list[str]:
+    if min(map(len, splits.values())) < ENOUGH_SAMPLES:
+        return []
+    found = []
+    for leaf in tree.leaves:
+        shares = {s: n[leaf.id or 0] / n[:IGNORE].sum() for s, n in totals.items()}
+        low, high = min(shares.values()), max(shares.values())
+        if high > RARE and 0 < low < high / FAR_APART:
+            said = " and ".join(f"{share:.2%} of {split}" for split, share in shares.items())
+            found.append(
+                f"{leaf.name} has {said} in pixels: look whether both splits number their classes "
+                "alike"
+            )
+    return found
+
+
 def _background(tree: ClassTree, samples: Sequence[Signs]) -> list[str]:
     found = [
         f"{leaf.name} has id {leaf.id}: a background is left out of means only with id {BACKGROUND}"
@@ -143,13 +170,18 @@ def _edges(tree: ClassTree, samples: Sequence[Signs]) -> list[str]:
 
 
 def _palettes(samples: Sequence[Signs]) -> list[str]:
-    kinds = {sign.palette for sign in samples if sign.palette}
-    if len(kinds) < 2:
+    seen: dict[int, set[str]] = defaultdict(set)
+    for i, colour in set().union(*(sign.colours for sign in samples)):
+        seen[i].add(colour)
+    odd = sorted(i for i, colours in seen.items() if len(colours) > 1)
+    if not odd:
         return []
+    colours = sorted(seen[odd[0]])
     return [
-        f"the label maps have {len(kinds)} different palettes: their values are taken as ids, "
-        "whatever the colours; if colours mean classes, import them with "
-        "preprocessing_stage.converters"
+        f"the palettes of the label maps disagree, so that id {odd[0]} is {colours[0]} in one and "
+        f"{colours[1]} in another: values are taken as ids, whatever the colours; if colours mean "
+        "classes, import the data set with `python -m preprocessing_stage.converters masks` and "
+        "without --classes"
     ]
 
 

@@ -118,6 +118,34 @@ def test_id_maps_of_any_depth(tmp_path: Path, tree_file: Path, bits: int) -> Non
     check(tmp_path / "out")
 
 
+def test_a_folder_for_each_split(tmp_path: Path, tree_file: Path) -> None:
+    DRAWN.names(tmp_path / "names.txt")
+    words: list[object] = ["masks"]
+    for split, ids in (("train", IDS[:3]), ("val", IDS[3:])):
+        drawn = Drawn(CLASSES, ids)
+        drawn.photographs(tmp_path / f"{split}_images")
+        drawn.id_masks(tmp_path / f"{split}_segmentations")
+        words += ["--val-images"] if split == "val" else []
+        words += [tmp_path / f"{split}_images"]
+        words += ["--val-masks"] if split == "val" else []
+        words += [tmp_path / f"{split}_segmentations"]
+    words += ["--classes", tmp_path / "names.txt", "--tree", tree_file]
+    run(*words, "--out", tmp_path / "out")
+    check(tmp_path / "out", {"train": IDS[:3], "val": IDS[3:]})
+
+
+def test_masks_without_a_photograph_are_all_named(tmp_path: Path) -> None:
+    DRAWN.photographs(tmp_path / "images")
+    DRAWN.id_masks(tmp_path / "masks")
+    (tmp_path / "images/a.jpg").unlink()
+    (tmp_path / "images/c.jpg").unlink()
+    (tmp_path / "images/d.JPEG").touch()
+    with pytest.raises(SystemExit) as refused:
+        run("masks", tmp_path / "images", tmp_path / "masks", "--classes", "lip", "--show")
+    assert all(f"has no {name}.jpg" in str(refused.value) for name in "ac")
+    assert "has d.JPEG, d.jpg; keep one" in str(refused.value)
+
+
 @pytest.mark.parametrize("kind", ["RGB", "palettes that disagree"])
 def test_colours_without_names_are_the_classes(tmp_path: Path, tree_file: Path, kind: str) -> None:
     DRAWN.photographs(tmp_path / "images")

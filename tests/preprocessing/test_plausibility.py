@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_labels, write_labels
+from preprocessing_stage.drawing.palette import palette
 from preprocessing_stage.pack_samples import pack
 
 TWO = ClassTree({"person": {"background": 0, "body": 1}})
@@ -128,7 +130,48 @@ def test_palettes_that_disagree_are_told(folder, tree, tmp_path):
     path = folder.label_path(folder.ids("train")[0])
     write_labels(path, read_labels(path), np.full((256, 3), 7, np.uint8))
     text = found(folder, tree, tmp_path / "packed")
-    assert "the label maps have 2 different palettes: their values are taken as ids" in text
+    assert "so that id 0 is #000000 in one and #070707 in another: values are taken as ids" in text
+
+
+def test_colours_of_ids_that_do_not_occur_may_differ(folder, tree, tmp_path):
+    path = folder.label_path(folder.ids("train")[0])
+    colours = palette(tree)
+    colours[99] = 255
+    write_labels(path, read_labels(path), colours)
+    assert found(folder, tree, tmp_path / "packed") == ""
+
+
+def test_shares_that_differ_tenfold_between_splits_are_told(make_dataset, tree, tmp_path):
+    folder = make_dataset(tmp_path / "data", train=20, val=20)
+    assert found(folder, tree, tmp_path / "packed") == ""
+
+    def few_heads(labels: np.ndarray) -> np.ndarray:
+        heads = np.flatnonzero(labels == 4)
+        labels.flat[heads[1:]] = 2
+        return labels
+
+    relabel(folder.path, few_heads, "val")
+    text = found(DatasetFolder(folder.path), tree, tmp_path / "packed")
+    assert re.search(r"head has \d+\.\d\d% of train and 0\.\d\d% of val in pixels: look", text)
+
+
+def test_label_maps_that_are_jpegs_are_answered_with_the_remedy(folder, tree):
+    path = folder.label_path(folder.ids("train")[0])
+    Image.open(path).convert("L").save(path.with_suffix(".JPG"), "JPEG")
+    path.unlink()
+    [problem] = problems_of(folder.path, tree)
+    assert "(there is train_000.JPG; JPEG changes ids, export label maps as PNG)" in problem
+
+
+def test_a_label_map_of_the_stored_photograph_is_known_by_its_size(folder, tree):
+    path = folder.image_path(folder.ids("train")[0])
+    with Image.open(path) as image:
+        exif = image.getexif()
+        exif[0x0112] = 6
+        image.save(path, exif=exif)
+    [problem] = problems_of(folder.path, tree)
+    assert "label map 32 x 24 fits the photograph as it is stored, which EXIF turns;" in problem
+    assert problem.startswith("train_000") and problem.endswith("`--exif stored`")
 
 
 def test_photographs_that_exif_turns_are_counted(folder, tree, tmp_path):
