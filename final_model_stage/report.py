@@ -1,7 +1,7 @@
 """One page with all that a run found: results/report.html, which links the pictures beside it.
 
-Reads params.yaml and what the stages before left in results/. The same results give the same
-bytes, so that Git shows a change only where there is one.
+`python -m final_model_stage.report` reads params.yaml and what the stages before left in results/.
+The same results give the same bytes, so that Git shows a change only where there is one.
 """
 
 from __future__ import annotations

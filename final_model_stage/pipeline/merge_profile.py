@@ -1,6 +1,6 @@
 """Merge a profile into params.yaml: what differs for other data, in a workspace of its own.
 
-    python -m final_model_stage.pipeline.merge_profile PROFILE --data FOLDER --out FILE
+    python -m final_model_stage.pipeline.merge_profile profiles/lip.yaml --data lip --out p.yaml
 
 Single keys of the profile replace those of params.yaml at any depth. A profile with a tree brings
 all of its experts and pairs of `swap` too, since those of params.yaml belong to another tree.
