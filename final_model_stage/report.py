@@ -33,7 +33,7 @@ from train_stage.params import SHARED
 TEMPLATE = Path(__file__).parent / "reporting/report.html.j2"
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "lightning-fabric", "dvc")
-SECTIONS = ("data", "render_people", "train", "shared", "out_of_fold", "experts", "final")
+SECTIONS = ("swap", "data", "render_people", "train", "shared", "out_of_fold", "experts", "final")
 """Of params.yaml, beside the tree, which the page draws."""
 
 SHEETS = (

@@ -96,7 +96,7 @@ def profile(tree: ClassTree, out: Path) -> dict[str, Any]:
         "swap": [list(pair) for pair in sides],
         "data": {
             "folder": str(out.absolute()),
-            "description": f"imported into {out.name}",
+            "description": f"the data set {out.absolute().name}",
             "licence": "see where the data come from",
         },
         "experts": {name: {} for name in tree.experts},

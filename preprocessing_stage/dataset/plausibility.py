@@ -92,7 +92,9 @@ def findings(tree: ClassTree, splits: Mapping[str, Sequence[tuple[str, Signs]]])
 def _ignored(splits: Mapping[str, Sequence[tuple[str, Signs]]], total: np.ndarray) -> list[str]:
     found = []
     if (share := total[IGNORE] / total.sum()) > MUCH_IGNORED:
-        found.append(f"{share:.0%} of all pixels are 255, which is ignored in training and figures")
+        found.append(
+            f"{100 * share:.0f} % of all pixels are 255, which is ignored in training and figures"
+        )
     two = [
         name
         for some in splits.values()
@@ -131,17 +133,19 @@ def _shares(
         shares = {s: n[leaf.id or 0] / n[:IGNORE].sum() for s, n in totals.items()}
         low, high = min(shares.values()), max(shares.values())
         if high > RARE and 0 < low < high / FAR_APART:
-            said = " and ".join(f"{share:.2%} of {split}" for split, share in shares.items())
+            said = " and ".join(
+                f"{100 * share:.2f} % of the {split} pixels" for split, share in shares.items()
+            )
             found.append(
-                f"{leaf.name} has {said} in pixels: look whether both splits number their classes "
-                "alike"
+                f"{leaf.name!r} is {said}: look whether both splits number their classes alike"
             )
     return found
 
 
 def _background(tree: ClassTree, samples: Sequence[Signs]) -> list[str]:
     found = [
-        f"{leaf.name} has id {leaf.id}: a background is left out of means only with id {BACKGROUND}"
+        f"{leaf.name!r} has id {leaf.id}: a background is left out of means only with id "
+        f"{BACKGROUND}"
         for leaf in tree.leaves
         if leaf.name.lower() in NAMES_OF_BACKGROUND and leaf.id != BACKGROUND
     ]
@@ -149,8 +153,8 @@ def _background(tree: ClassTree, samples: Sequence[Signs]) -> list[str]:
     names = {leaf.id: leaf.name for leaf in tree.leaves}
     if not found and label not in (BACKGROUND, IGNORE) and count > MUCH_AT_BORDERS * len(samples):
         found.append(
-            f"{names[label]} (id {label}) fills the edges of {count} of {len(samples)} images: if "
-            f"it is the background, give it id {BACKGROUND}"
+            f"{names[label]!r} (id {label}) fills the edges of {count} of {len(samples)} images: "
+            f"if it is the background, give it id {BACKGROUND}"
         )
     return found
 
@@ -204,7 +208,10 @@ def _in_both(splits: Mapping[str, Sequence[tuple[str, Signs]]]) -> list[str]:
     both = [" = ".join(one.values()) for one in names.values() if len(one) > 1]
     if not both:
         return []
-    return [f"{_count(both, 'photograph')} in both splits ({_some(both)}): the figures flatter"]
+    return [
+        f"{_count(both, 'photograph')} in both splits ({_some(both)}): take them out of one, or "
+        "the figures flatter"
+    ]
 
 
 def _count(found: Sequence[str], what: str) -> str:
@@ -218,4 +225,5 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _or(names: Sequence[str]) -> str:
-    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    quoted = [repr(name) for name in names]
+    return " or ".join(filter(None, [", ".join(quoted[:-1]), quoted[-1]]))

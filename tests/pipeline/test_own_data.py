@@ -221,8 +221,8 @@ def test_lip_from_its_masks_to_figures(place: Path, capsys: pytest.CaptureFixtur
     with (run / "results/data/findings.csv").open(newline="") as file:
         findings = [row["finding"] for row in csv.DictReader(file)]
     assert findings[:2] == [
-        "no pixel of the train split is scarf: it is never learnt",
-        "no pixel of the val split is glove: it is never measured",
+        "no pixel of the train split is 'scarf': it is never learnt",
+        "no pixel of the val split is 'glove': it is never measured",
     ]
     figures = json.loads((run / "results/final/metrics.json").read_text())
     assert figures["images"] == 8 and figures["iou"]["scarf"] == 0

@@ -74,7 +74,7 @@ def test_much_that_is_ignored_is_told(folder, tree, tmp_path):
 def test_a_class_that_a_split_lacks_is_named(folder, tree, tmp_path, split, verb):
     relabel(folder.path, lambda labels: np.where(labels == 1, 2, labels).astype(np.uint8), split)
     text = found(folder, tree, tmp_path / "packed")
-    assert f"no pixel of the {split} split is low_hand: it is never {verb}" in text
+    assert f"no pixel of the {split} split is 'low_hand': it is never {verb}" in text
 
 
 def test_a_background_of_another_id_is_asked_about(folder, tmp_path):
@@ -82,7 +82,7 @@ def test_a_background_of_another_id_is_asked_about(folder, tmp_path):
     two_classes(folder.path, lambda body: swapped[body])
     (folder.path / "classes.txt").write_text("0: hand\n1: torso\n2: Background\n")
     text = found(DatasetFolder(folder.path), OTHER_BACKGROUND, tmp_path / "packed")
-    assert "Background has id 2: a background is left out of means only with id 0" in text
+    assert "'Background' has id 2: a background is left out of means only with id 0" in text
 
 
 def test_a_class_at_the_edges_of_most_images_may_be_the_background(folder, tmp_path):
@@ -91,7 +91,9 @@ def test_a_class_at_the_edges_of_most_images_may_be_the_background(folder, tmp_p
     two_classes(folder.path, lambda body: swapped[body])
     (folder.path / "classes.txt").write_text("0: hand\n1: torso\n2: wall\n")
     text = found(DatasetFolder(folder.path), tree, tmp_path / "packed")
-    assert "wall (id 2) fills the edges of 6 of 6 images: if it is the background, give it" in text
+    assert (
+        "'wall' (id 2) fills the edges of 6 of 6 images: if it is the background, give it" in text
+    )
 
 
 def test_a_label_map_that_was_a_jpeg_is_recognised(folder, tree):
@@ -123,7 +125,7 @@ def test_a_class_of_thin_strips_is_asked_about(folder, tree, tmp_path):
     for split in ("train", "val"):
         relabel(folder.path, outlines, split)
     text = found(folder, tree, tmp_path / "packed")
-    assert "head lies in strips of one or two pixels only" in text
+    assert "'head' lies in strips of one or two pixels only" in text
 
 
 def test_palettes_that_disagree_are_told(folder, tree, tmp_path):
@@ -152,7 +154,9 @@ def test_shares_that_differ_tenfold_between_splits_are_told(make_dataset, tree, 
 
     relabel(folder.path, few_heads, "val")
     text = found(DatasetFolder(folder.path), tree, tmp_path / "packed")
-    assert re.search(r"head has \d+\.\d\d% of train and 0\.\d\d% of val in pixels: look", text)
+    assert re.search(
+        r"'head' is \d+\.\d\d % of the train pixels and 0\.\d\d % of the val pixels: look", text
+    )
 
 
 def test_label_maps_that_are_jpegs_are_answered_with_the_remedy(folder, tree):
@@ -189,4 +193,4 @@ def test_a_photograph_in_both_splits_is_named(folder, tree, tmp_path):
     for kind in (folder.image_path, folder.label_path):
         kind(val).write_bytes(kind(train).read_bytes())
     text = found(folder, tree, tmp_path / "packed")
-    assert f"1 photograph is in both splits ({train} = {val}): the figures flatter" in text
+    assert f"1 photograph is in both splits ({train} = {val}): take them out of one" in text
