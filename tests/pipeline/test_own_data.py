@@ -37,8 +37,8 @@ LEAF_OF = {
     "hat": 1,
     "hair": 1,
     "face": 1,
-    "left_arm": 2,
-    "right_arm": 3,
+    "left arm": 2,
+    "right arm": 3,
     "left_leg": 4,
     "right_leg": 4,
     "crowd": 255,
@@ -160,7 +160,7 @@ def test_an_import_of_the_page_becomes_samples_to_train_on(
     run = run_pipeline(Path(options(training)["--profile"]), Path(out), "pack_samples")
     assert (run / "data/packed/samples.csv").exists()
     if "--tree" in command:
-        assert read_yaml(run / "params.yaml")["swap"] == [["left_arm", "right_arm"]]
+        assert read_yaml(run / "params.yaml")["swap"] == [["left arm", "right arm"]]
 
 
 @pytest.mark.slow
@@ -191,7 +191,7 @@ def test_from_an_export_of_cvat_to_the_report_in_less_than_ten_commands(
     printed = capsys.readouterr().out
     assert "mIoU_2" in printed and str(run / "results/report.html") in printed
     figures = json.loads((run / "results/final/metrics.json").read_text())
-    assert figures["iou"].keys() == {"body", "head", "arms", "legs", "left_arm", "right_arm"}
+    assert figures["iou"].keys() == {"body", "head", "arms", "legs", "left arm", "right arm"}
     assert "EXIF turns or mirrors 1 of 8 photographs" in (run / "results/report.html").read_text()
 
 

@@ -17,6 +17,9 @@ from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_label
 from preprocessing_stage.drawing.palette import palette
 from preprocessing_stage.pack_samples import pack
 
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
+"""No warning of numpy reaches the user."""
+
 TWO = ClassTree({"person": {"background": 0, "body": 1}})
 OTHER_BACKGROUND = ClassTree({"person": {"hand": 0, "torso": 1, "Background": 2}})
 
