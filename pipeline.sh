@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Set up, check the params, reproduce what changed, print the result.
-#     ./pipeline.sh [arguments for dvc repro]
-#     ./pipeline.sh --profile profiles/NAME.yaml --data FOLDER [arguments for dvc repro]
-# The second form runs in runs/NAME, a workspace of its own, so params.yaml and results/ stay.
+#     ./pipeline.sh
+#     ./pipeline.sh train@body                  # arguments go to `dvc repro`: only that far
+#     ./pipeline.sh --profile profiles/lip.yaml --data data/lip
+# The last form runs in runs/lip, a workspace of its own, so params.yaml and results/ stay.
 set -euo pipefail
 
 profile='' data=''
@@ -12,6 +13,7 @@ while [ $# -gt 0 ]; do
       profile=${2:?--profile needs a file}
       case $profile in /*) ;; *) profile=$PWD/$profile ;; esac
       shift 2 ;;
+    -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;;
     --data) data=$(cd "${2:?--data needs a folder}" && pwd -P); shift 2 ;;
     *) break ;;
   esac

@@ -1,6 +1,7 @@
 """All quick benchmarks, under ten minutes on two cores, as one table.
 
-    python -m benchmarks [NAME...] [--json FILE] [--markdown] [--plots DIR]
+    python -m benchmarks
+    python -m benchmarks --json figures.json --plots plots
 
 Ours and the baselines' are measured in turns in one run; nothing else should run meanwhile.
 """

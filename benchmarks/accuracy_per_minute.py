@@ -1,6 +1,6 @@
 """What minutes of training buy: mIoU of the leaves by the chain and by one Unet as large.
 
-    python -m benchmarks.accuracy_per_minute --out DIR [--minutes M]
+    python -m benchmarks.accuracy_per_minute --out minutes --minutes 10
 
 Trains the networks of params.yaml completely with a quarter, a half and all of their epochs (or as
 many as M minutes take), and the baseline for as many minutes. The shared network, which all

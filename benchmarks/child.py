@@ -1,6 +1,6 @@
 """One step of the pipeline in a process of its own: its wall time, and the most memory it took.
 
-    python -m benchmarks.child STEP
+    python -m benchmarks.child training
 
 runs in a workspace that `benchmarks.setup` made. It says `ready` when all is loaded, waits for a
 line, runs the step and writes its figures as JSON. Imports are not in the time.

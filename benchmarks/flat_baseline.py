@@ -1,10 +1,10 @@
 """The flat baseline of the chain: one network for all leaves, judged in the chain's class tree.
 
-    python -m benchmarks.flat_baseline WEIGHTS DATA --params params.yaml --split val --out DIR
+    python -m benchmarks.flat_baseline models/shared.safetensors data/mine --split val --out flat
 
-WEIGHTS is a network that `train_stage.train_shared` trained with these params. Its parents are sums
-of their children: whatever it calls a leaf of a node belongs to that node. Writes DIR/metrics.json
-in the form of the chain's.
+The weights are those of a network that `train_stage.train_shared` trained with these params. Its
+parents are sums of their children: whatever it calls a leaf of a node belongs to that node. Writes
+metrics.json in the form of the chain's.
 """
 
 from __future__ import annotations

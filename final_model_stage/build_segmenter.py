@@ -1,4 +1,7 @@
-"""Put the trained experts together into one folder, models/segmenter."""
+"""Put the trained experts together into one folder, models/segmenter.
+
+`python -m final_model_stage.build_segmenter` takes them from models/experts.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Evaluate any segmenter on any data set in the Pascal-Part layout.
 
-    python -m final_model_stage.evaluate_segmenter SEGMENTER DATA --split val --out DIR
+    python -m final_model_stage.evaluate_segmenter models/segmenter data/mine --out results/again
 
-Writes the files of evaluation/result_files.py into DIR. Needs only the list of the split that it
-reads.
+Writes the files of evaluation/result_files.py into the folder --out. Needs only the list of the
+split that it reads.
 """
 
 from __future__ import annotations

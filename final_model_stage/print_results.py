@@ -1,4 +1,7 @@
-"""Print the figures of results/final/metrics.json, and where pictures and report lie."""
+"""Print the figures of results/final/metrics.json, and where pictures and report lie.
+
+`python -m final_model_stage.print_results` is what `./pipeline.sh` ends with.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Draw the final model's figures and examples.
 
-Reads results/final (written by evaluate_segmenter), models/segmenter and the validation split.
-Writes results/pictures/class_iou.png, confusion.png, and sheets of examples: examples.jpg (chosen
-at random), best.jpg and worst.jpg (by the images' own mIoU at the deepest level).
+`python -m final_model_stage.render` reads results/final (written by evaluate_segmenter),
+models/segmenter and the validation split. Writes results/pictures/class_iou.png, confusion.png, and
+sheets of examples: examples.jpg (chosen at random), best.jpg and worst.jpg (by the images' own mIoU
+at the deepest level).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One page with all that a run found: results/report.html, which links the pictures beside it.
 
-Reads params.yaml and what the stages before left in results/. The same results give the same
-bytes, so that Git shows a change only where there is one.
+`python -m final_model_stage.report` reads params.yaml and what the stages before left in results/.
+The same results give the same bytes, so that Git shows a change only where there is one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from train_stage.params import SHARED
 TEMPLATE = Path(__file__).parent / "reporting/report.html.j2"
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "lightning-fabric", "dvc")
-SECTIONS = ("data", "render_people", "train", "shared", "out_of_fold", "experts", "final")
+SECTIONS = ("swap", "data", "render_people", "train", "shared", "out_of_fold", "experts", "final")
 """Of params.yaml, beside the tree, which the page draws."""
 
 SHEETS = (

@@ -1,6 +1,7 @@
 """How often each class occurs, per split and level: the source of the losses' class weights.
 
-Writes results/data/class_frequencies.csv and .png.
+`python -m preprocessing_stage.class_frequencies` writes class_frequencies.csv and .png in
+results/data.
 """
 
 from __future__ import annotations

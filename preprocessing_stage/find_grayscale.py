@@ -1,6 +1,7 @@
 """Find gray photographs: they lack the colours that experts learn to lean on.
 
-Writes results/data/grayscale.csv (a line a gray sample) and grayscale.json (their shares).
+`python -m preprocessing_stage.find_grayscale` writes results/data/grayscale.csv (a line a gray
+sample) and grayscale.json (their shares).
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Check every sample and pack it once into flat uint8 files that all experts map into memory.
 
-Prints what is allowed but seldom meant, also into results/data/findings.csv. Writes
-data/packed/<split>.images.bin and <split>.labels.bin (the samples one after another,
-row by row), samples.csv (a line a sample: packed size, own size, pixels of each leaf id, chroma)
-and checksums.sha256. One pass over each file; memory does not grow with the number of samples.
+`python -m preprocessing_stage.pack_samples` prints what is allowed but seldom meant, also into
+results/data/findings.csv. Writes data/packed/<split>.images.bin and <split>.labels.bin (the
+samples one after another, row by row), samples.csv (a line a sample: packed size, own size, pixels
+of each leaf id, chroma) and checksums.sha256. One pass over each file; memory does not grow with
+the number of samples.
 """
 
 from __future__ import annotations

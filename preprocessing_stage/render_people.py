@@ -1,7 +1,8 @@
 """Render the data set that the pipeline runs on as it comes: people with exact part labels.
 
-Writes data/rendered_people in the layout of `dataset_folder`. A sample depends on the seed, its
-split and its index alone: more of them keep the earlier ones, and processes change nothing.
+`python -m preprocessing_stage.render_people` writes data/rendered_people in the layout of
+`dataset_folder`. A sample depends on the seed, its split and its index alone: more of them keep the
+earlier ones, and processes change nothing.
 """
 
 from __future__ import annotations

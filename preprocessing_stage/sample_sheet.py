@@ -1,6 +1,7 @@
 """A sheet of training samples with their labels, to inspect before anything is trained.
 
-Writes results/data/samples.jpg: samples in their order, label maps laid over them below.
+`python -m preprocessing_stage.sample_sheet` writes results/data/samples.jpg: samples in their
+order, label maps laid over them below.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Bring trained weights home: `python -m benchmarks.offline.collect WORKSPACES OUT [--last]`.
+"""Bring trained weights home: `python -m benchmarks.offline.collect WORKSPACES OUT --last`.
 
 For each workspace, its experts' weights in half precision, as tar files of less than 16 MiB, of the
 trainings that have ended. With --last also the averages of those that have not, and all logs,

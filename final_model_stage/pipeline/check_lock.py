@@ -1,7 +1,8 @@
 """Put files of DVC's aside that a kill cut short.
 
-DVC writes dvc.lock and the list of its running processes in place and refuses everything while one
-of them is broken. Without dvc.lock, it takes what it has recorded from its run cache.
+`python -m final_model_stage.pipeline.check_lock` comes before `dvc repro`. DVC writes dvc.lock and
+the list of its running processes in place and refuses everything while one of them is broken.
+Without dvc.lock, it takes what it has recorded from its run cache.
 """
 
 from __future__ import annotations

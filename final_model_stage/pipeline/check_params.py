@@ -1,7 +1,7 @@
 """Check all of params.yaml, and the lists of the data set it names, before anything runs.
 
-`python -m final_model_stage.pipeline.check_params [FILE]` prints every problem at once and fails
-if there is one.
+`python -m final_model_stage.pipeline.check_params params.yaml` prints every problem at once and
+fails if there is one.
 """
 
 from __future__ import annotations

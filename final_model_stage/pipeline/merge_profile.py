@@ -1,9 +1,9 @@
 """Merge a profile into params.yaml: what differs for other data, in a workspace of its own.
 
-    python -m final_model_stage.pipeline.merge_profile PROFILE --data FOLDER --out FILE
+    python -m final_model_stage.pipeline.merge_profile profiles/lip.yaml --data lip --out p.yaml
 
 Single keys of the profile replace those of params.yaml at any depth. A profile with a tree brings
-all of its experts too, since those of params.yaml belong to another tree.
+all of its experts and pairs of `swap` too, since those of params.yaml belong to another tree.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def merge_profile(params: dict[str, Any], profile: dict[str, Any], data: Path) -
     """The params of a profile on the data set folder `data`."""
     base = dict(params)
     if "tree" in profile:
-        base |= {"tree": {}, "experts": {}}
+        base |= {"tree": {}, "swap": [], "experts": {}}
     return merge(merge(base, profile), {"data": {"folder": str(data)}})
 
 

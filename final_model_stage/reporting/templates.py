@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from preprocessing_stage.drawing.class_names import readable
 
@@ -28,6 +29,7 @@ def fill(template: Path, **context: Any) -> str:
         "figure": figure,
         "percent": percent,
         "css": css,
+        "code": code,
     }
     text = environment.get_template(template.name).render(context)
     return re.sub(r"\n\s*\n+", "\n\n", text).lstrip()  # loops leave blank lines
@@ -44,6 +46,11 @@ def percent(share: float | None, digits: int = 0) -> str:
 
 def css(colour: tuple[int, int, int]) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def code(words: str) -> Markup:
+    """Words for a page, with what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(words))))
 
 
 def sentence(words: str) -> str:

@@ -8,8 +8,8 @@ that says which of them become which leaf:
     python -m preprocessing_stage.converters voc export/ --show
     python -m preprocessing_stage.converters voc export/ --out data/mine --tree mine.yaml
 
-FOLDER gets photographs, label maps, lists, classes.txt, and profile.yaml to train on it with
-./pipeline.sh --profile FOLDER/profile.yaml --data FOLDER. See docs/own_data.md.
+FOLDER gets photographs, label maps, lists, classes.txt, and a profile to train on it with
+./pipeline.sh --profile data/mine/mine.yaml --data data/mine. See docs/own_data.md.
 """
 
 from __future__ import annotations
@@ -17,10 +17,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from preprocessing_stage.converters.class_mapping import flat_mapping, read_mapping
 from preprocessing_stage.converters.coco import coco_source
-from preprocessing_stage.converters.import_dataset import PROFILE, import_dataset, split_randomly
+from preprocessing_stage.converters.import_dataset import (
+    import_dataset,
+    profile_path,
+    split_randomly,
+)
 from preprocessing_stage.converters.labelme import labelme_source
 from preprocessing_stage.converters.masks import (
     mask_source,
@@ -52,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (DatasetError, ValueError, OSError) as error:
         raise SystemExit(str(error)) from error
     print(f"{arguments.out}: {', '.join(f'{len(ids)} {split}' for split, ids in splits.items())}")
-    profile = arguments.out / PROFILE
+    profile = profile_path(arguments.out)
     print(f"train on it: ./pipeline.sh --profile {profile} --data {arguments.out}")
 
 
@@ -73,7 +78,12 @@ def _splits(arguments: argparse.Namespace, source: Source) -> dict[str, list[str
 def _read_masks(arguments: argparse.Namespace) -> Source:
     colours = read_label_colours(arguments.labelmap) if arguments.labelmap else None
     classes = read_class_names(arguments.classes) if arguments.classes else None
-    return mask_source(arguments.images, arguments.masks, classes, colours)
+    folders = {"": (arguments.images, arguments.masks)}
+    if arguments.val_images or arguments.val_masks:
+        if not (arguments.val_images and arguments.val_masks):
+            raise ValueError("--val-images and --val-masks need each other")
+        folders = {"train": folders[""], "val": (arguments.val_images, arguments.val_masks)}
+    return mask_source(folders, classes, colours)
 
 
 def _read_coco(arguments: argparse.Namespace) -> Source:
@@ -88,35 +98,60 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     kinds = parser.add_subparsers(required=True, metavar="KIND")
-    masks = kinds.add_parser("masks", help="photographs and masks in two folders")
+    masks = _add_kind(
+        kinds,
+        "masks photos ids --classes names.txt --out data/mine --tree mine.yaml",
+        "photographs and masks in two folders",
+    )
     masks.add_argument("images", type=Path)
     masks.add_argument(
         "masks", type=Path, help="PNG, TIFF, .npy of ids (8, 16, 32 bits), or of colours"
     )
     masks.add_argument(
+        "--val-images", type=Path, metavar="FOLDER", help="those before are then to train on"
+    )
+    masks.add_argument("--val-masks", type=Path, metavar="FOLDER")
+    masks.add_argument(
         "--classes", metavar="NAME", help="lip, cihp, atr, pascal-person-part, or a file of names"
     )
     masks.add_argument("--labelmap", type=Path, help="labelmap.txt: name:r,g,b a line")
     masks.set_defaults(read=_read_masks)
-    voc = kinds.add_parser("voc", help="a tree of Pascal VOC, as CVAT and others export it")
+    voc = _add_kind(
+        kinds,
+        "voc export --out data/mine --tree mine.yaml",
+        "a tree of Pascal VOC, as CVAT and others export it",
+    )
     voc.add_argument("folder", type=Path)
     voc.add_argument("--images", type=Path, help="default: JPEGImages of the folder")
     voc.add_argument("--classes", metavar="NAME", help="default: labelmap.txt of the folder")
     voc.set_defaults(read=lambda a: voc_source(a.folder, a.images, a.classes))
-    coco = kinds.add_parser("coco", help="COCO instances, polygons or run-length encodings")
+    coco = _add_kind(
+        kinds,
+        "coco train.json --val-instances val.json --images photos --out data/mine --tree mine.yaml",
+        "COCO instances, polygons or run-length encodings",
+    )
     coco.add_argument("instances", type=Path, help="JSON; of the training split with the next")
     coco.add_argument("--val-instances", type=Path, help="JSON of the validation split")
     coco.add_argument("--images", type=Path, required=True)
     coco.set_defaults(read=_read_coco)
-    labelme = kinds.add_parser("labelme", help="a folder of labelme's JSON files")
+    labelme = _add_kind(
+        kinds,
+        "labelme annotated --out data/mine --tree mine.yaml",
+        "a folder of labelme's JSON files",
+    )
     labelme.add_argument("folder", type=Path)
     labelme.set_defaults(read=lambda a: labelme_source(a.folder))
-    for kind in (masks, voc, coco, labelme):
-        _add_shared(kind)
     return parser
 
 
-def _add_shared(parser: argparse.ArgumentParser) -> None:
+def _add_kind(kinds: Any, example: str, what: str) -> argparse.ArgumentParser:
+    """A parser with the options that all kinds have. kinds: what `add_subparsers` gave."""
+    parser: argparse.ArgumentParser = kinds.add_parser(
+        example.split()[0],
+        help=what,
+        description=f"Import {what}.\n\n    python -m preprocessing_stage.converters {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("--out", type=Path, metavar="FOLDER", help="new data set folder")
     add("--tree", type=Path, metavar="FILE", help="which class becomes which leaf; else all alike")
@@ -131,6 +166,7 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
         default="shown",
         help="masks fit photographs as shown, or as stored before EXIF turns them",
     )
+    return parser
 
 
 if __name__ == "__main__":

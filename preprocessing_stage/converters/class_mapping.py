@@ -9,8 +9,9 @@ A tree file is the section `tree` of params.yaml with source classes in place of
         legs: "#00ff00"
       ignore: [crowd]
 
-A source class is named by its name, its id, or its colour. Ids of the leaves are given in order,
-0 to the leaf called `background`. What stands under `ignore` becomes 255.
+A source class is named by its name or its id; where masks in colour come without names, by its
+colour, in quotes. Ids of the leaves are given in order, 0 to the leaf called `background` or `bg`.
+What stands under `ignore` becomes 255.
 """
 
 from __future__ import annotations
@@ -65,8 +66,22 @@ def read_mapping(path: Path, classes: Mapping[int, str]) -> ClassMapping:
 
 
 def flat_mapping(classes: Mapping[int, str], root: str = "image") -> ClassMapping:
-    """A leaf for each class of the source, all below one root."""
-    return make_mapping({root: {name: [name] for name in classes.values()}}, classes, "classes")
+    """A leaf for each class of the source, all below one root. Raises MappingError.
+
+    Classes keep their ids, unless the one that is called background has another id than 0.
+    """
+    if all(name.startswith("#") for name in classes.values()):
+        raise MappingError("the classes are colours without names; give --tree or --labelmap")
+    names = {i: "background" if _is_background(name) else name for i, name in classes.items()}
+    named: dict[str, list[str]] = {}
+    for i, name in names.items():
+        named.setdefault(name, []).append(classes[i])
+    mapping = make_mapping({root: named}, classes, "classes")
+    ids = {0: "background"} | names
+    if ids[0] == "background" and len({*ids.values()}) == len(ids) and max(ids) < IGNORE:
+        tree = ClassTree({root: {name: i for i, name in names.items()}})
+        return ClassMapping(tree, {i: i for i in names})
+    return mapping
 
 
 def make_mapping(
@@ -82,8 +97,7 @@ def make_mapping(
         for source in sources:
             found = _source_ids(source, classes)
             if not found:
-                alike = get_close_matches(str(source), [*classes.values()], n=3)
-                hint = f"; alike are {', '.join(alike)}" if alike else ""
+                hint = _hint(source, classes)
                 problems.append(f"{leaf}: the source has no class {source!r}{hint}")
             for i in found:
                 if i in leaf_of:
@@ -110,9 +124,13 @@ def _with_ids(section: Mapping[str, Any], named: dict[str, list[Any]]) -> dict[s
         named.setdefault(name, []).extend(below if isinstance(below, list) else [below])
         if name == IGNORE_KEY:
             return None
-        return 0 if name.casefold() == "background" else next(numbers)
+        return 0 if _is_background(name) else next(numbers)
 
     return {str(root): build(str(root), below) for root, below in section.items()}
+
+
+def _is_background(name: str) -> bool:
+    return name.strip("_").casefold() in ("background", "bg")
 
 
 def _leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
@@ -121,6 +139,13 @@ def _leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
             yield from _leaves(below)
         else:
             yield name, below
+
+
+def _hint(source: Any, classes: Mapping[int, str]) -> str:
+    if source is None:
+        return "; what follows a # without quotes is a comment"
+    alike = get_close_matches(str(source), [*classes.values()], n=3)
+    return f"; alike are {', '.join(alike)}" if alike else ""
 
 
 def _source_ids(source: Any, classes: Mapping[int, str]) -> list[int]:

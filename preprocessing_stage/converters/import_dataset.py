@@ -10,23 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 from ruamel.yaml import YAML
 from tqdm import tqdm
 
 from preprocessing_stage.converters.class_mapping import ClassMapping
 from preprocessing_stage.converters.source import Source, SourceSample
 from preprocessing_stage.dataset.check_dataset import DatasetError
-from preprocessing_stage.dataset.class_tree import ClassTree
+from preprocessing_stage.dataset.class_tree import ClassTree, unlisted_sides
 from preprocessing_stage.dataset.dataset_folder import (
     DatasetFolder,
+    exif_orientation,
     write_labels,
     write_listing,
 )
 from preprocessing_stage.dataset.prefetch import prefetch
 from preprocessing_stage.drawing.palette import palette
-
-PROFILE = "profile.yaml"
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -75,19 +74,29 @@ def import_dataset(
             raise DatasetError(DatasetFolder(out), problems)
         names = {leaf.id: leaf.name for leaf in mapping.tree.leaves if leaf.id is not None}
         write_listing(part, splits, names)
-        YAML().dump(profile(mapping.tree, out), part / PROFILE)
+        YAML().dump(profile(mapping.tree, out), part / profile_path(out).name)
         part.rename(out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def profile_path(out: Path) -> Path:
+    """In the data set folder `out` and called like it, as a run is called like its profile."""
+    return out / f"{out.absolute().name}.yaml"
+
+
 def profile(tree: ClassTree, out: Path) -> dict[str, Any]:
-    """Params that differ from params.yaml for this data set."""
+    """Params that differ from params.yaml for this data set.
+
+    Leaves that are left and right by their names change places in a flip.
+    """
+    sides = [pair for pair in unlisted_sides(tree) if len({*map(tree.parent, pair)}) == 1]
     return {
         "tree": tree.to_dict(),
+        "swap": [list(pair) for pair in sides],
         "data": {
             "folder": str(out.absolute()),
-            "description": f"imported into {out.name}",
+            "description": f"the data set {out.absolute().name}",
             "licence": "see where the data come from",
         },
         "experts": {name: {} for name in tree.experts},
@@ -140,7 +149,7 @@ def upright(labels: np.ndarray, image: Path, masks_are_stored: bool) -> np.ndarr
     """
     with Image.open(image, formats=("JPEG", "PNG")) as picture:
         width, height = picture.size
-        orientation = int(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    orientation = exif_orientation(image)
     shown = (width, height) if orientation >= 5 else (height, width)
     fits = {"stored": labels.shape == (height, width), "shown": labels.shape == shown}
     size = f"{labels.shape[1]} x {labels.shape[0]}"

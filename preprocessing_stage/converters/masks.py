@@ -7,7 +7,7 @@ Folders of photographs and masks, and trees in the form of Pascal VOC (`JPEGImag
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,11 +15,14 @@ import numpy as np
 from PIL import Image
 
 from preprocessing_stage.converters.known_classes import KNOWN_CLASSES
-from preprocessing_stage.converters.source import IGNORED, Source, SourceSample, find_image
+from preprocessing_stage.converters.source import IGNORED, Source, SourceSample, photographs
+from preprocessing_stage.dataset.class_tree import IGNORE
 
 Colour = tuple[int, int, int]
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
+
+_WAS_JPEG = "a mask that was once saved as JPEG has such edges; export it again as PNG"
 
 _VOC_SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "val"}
 
@@ -69,35 +72,78 @@ def read_class_names(name: str) -> dict[int, str]:
 
 
 def mask_source(
-    images: Path,
-    masks: Path,
+    folders: Mapping[str, tuple[Path, Path]],
     classes: Mapping[int, str] | None,
     colours: Mapping[Colour, str] | None,
     splits: Mapping[str, list[str]] | None = None,
 ) -> Source:
     """A source of photographs and masks with equal stems.
 
-    classes: of masks that hold ids; None with colours. colours: of masks in colour. splits: of a
-    tree that has lists. Raises ValueError.
+    folders: split -> folders of its photographs and of its masks; those under "" have no split.
+    classes: of masks that hold ids. colours: of masks in colour. Without either, each colour of the
+    masks is a class. splits: of a tree that has lists. Raises ValueError.
     """
-    if not masks.is_dir():
-        raise ValueError(f"{masks}: no such folder")
+    masks = {split: _masks(folder) for split, (_, folder) in folders.items()}
     if classes is None:
-        if colours is None:
-            raise ValueError(f"{masks}: give --classes, or --labelmap for masks in colour")
+        colours = colours or found_colours([path for paths in masks.values() for path in paths])
         classes = dict(enumerate(dict.fromkeys(colours.values())))
-    paths = sorted(path for path in masks.iterdir() if path.suffix.lower() in MASK_SUFFIXES)
-    if not paths:
-        raise ValueError(f"{masks}: has no mask; they end in {', '.join(MASK_SUFFIXES)}")
     table = None
     if colours is not None:
         id_of = {name: i for i, name in classes.items()}
         table = {colour: id_of[name] for colour, name in colours.items()}
-    samples = [
-        SourceSample(path.stem, find_image(images, path.stem), partial(read_mask, path, table))
-        for path in paths
-    ]
+    samples = []
+    for split, (images, _) in folders.items():
+        photograph_of = _pairs(images, masks[split])
+        samples += [
+            SourceSample(path.stem, photograph, partial(read_mask, path, table))
+            for path, photograph in photograph_of.items()
+        ]
+    if splits is None and "" not in folders:
+        splits = {split: [path.stem for path in paths] for split, paths in masks.items()}
     return Source(classes, samples, splits or {})
+
+
+def _masks(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in MASK_SUFFIXES)
+    if not paths:
+        jpeg = any(folder.glob("*.jp*g"))
+        remedy = "; JPEG changes ids and colours, export them as PNG" if jpeg else ""
+        raise ValueError(f"{folder}: has no mask; they end in {', '.join(MASK_SUFFIXES)}{remedy}")
+    return paths
+
+
+def _pairs(images: Path, masks: Sequence[Path]) -> dict[Path, Path]:
+    """Mask -> its photograph. Raises ValueError that names each mask without one."""
+    there = photographs(images)
+    problems = [
+        f"has no {path.stem}.jpg, .jpeg or .png" for path in masks if path.stem not in there
+    ]
+    problems += [
+        f"has {', '.join(path.name for path in paths)}; keep one of them"
+        for stem in [path.stem for path in masks]
+        if len(paths := there.get(stem, [])) > 1
+    ]
+    if problems:
+        more = [f"... and {len(problems) - 20} more"] if len(problems) > 20 else []
+        raise ValueError("\n  ".join([f"{images}:", *problems[:20], *more]))
+    return {path: there[path.stem][0] for path in masks}
+
+
+def found_colours(masks: Sequence[Path]) -> dict[Colour, str]:
+    """All colours of masks in colour or with palettes -> `#rrggbb`. Raises ValueError."""
+    found: set[int] = set()
+    for path in masks:
+        if path.suffix.lower() == ".npy":
+            raise ValueError(f"{path}: holds ids; give --classes")
+        with Image.open(path, formats=("PNG", "TIFF")) as picture:
+            if picture.mode not in ("RGB", "RGBA", "P"):
+                raise ValueError(f"{path}: holds ids; give --classes")
+            found.update(np.unique(_packed(np.asarray(picture.convert("RGB")))).tolist())
+        if len(found) > IGNORE:
+            raise ValueError(f"{path}: with it there are more than {IGNORE} colours; {_WAS_JPEG}")
+    return {(v >> 16, v >> 8 & 255, v & 255): f"#{v:06x}" for v in sorted(found)}
 
 
 def voc_source(folder: Path, images: Path | None, classes: str | None) -> Source:
@@ -114,8 +160,8 @@ def voc_source(folder: Path, images: Path | None, classes: str | None) -> Source
     for path in sorted(lists.glob("*.txt")) if lists.is_dir() else []:
         if split := _VOC_SPLITS.get(path.stem.lower()):
             splits[split] = [*splits.get(split, []), *read_voc_list(path)]
-    masks = folder / "SegmentationClass"
-    source = mask_source(images or folder / "JPEGImages", masks, names, colours)
+    pair = (images or folder / "JPEGImages", folder / "SegmentationClass")
+    source = mask_source({"": pair}, names, colours)
     have = {sample.id for sample in source.samples}
     splits = {split: [i for i in ids if i in have] for split, ids in splits.items()}
     return Source(source.classes, source.samples, splits if len(splits) == 2 else {})
@@ -160,13 +206,19 @@ def read_mask(path: Path, colours: Mapping[Colour, int] | None) -> np.ndarray:
 
 def _ids_of_colours(pixels: np.ndarray, colours: Mapping[Colour, int]) -> np.ndarray:
     """RGB (H, W, 3) uint8 -> source ids (H, W) int32."""
-    packed = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    packed = _packed(pixels)
     found, places = np.unique(packed, return_inverse=True)
     id_of = {(r << 16) | (g << 8) | b: i for (r, g, b), i in colours.items()}
     if unknown := [f"#{value:06x}" for value in found.tolist() if value not in id_of]:
         shown = ", ".join(unknown[:5])
         raise ValueError(
-            f"{len(unknown)} colours are not in labelmap.txt, such as {shown}; a mask that was "
-            "once saved as JPEG has such edges and must be exported again"
+            f"{len(unknown)} colours are not in labelmap.txt, such as {shown}; add them, or "
+            f"if they lie along edges: {_WAS_JPEG}"
         )
     return np.array([id_of[v] for v in found.tolist()], np.int32)[places].reshape(packed.shape)
+
+
+def _packed(pixels: np.ndarray) -> np.ndarray:
+    """RGB (H, W, 3) uint8 -> 0xrrggbb (H, W) int32."""
+    packed: np.ndarray = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    return packed

@@ -1,5 +1,7 @@
 """Turn the people of the original Pascal-Part release into a data set folder.
 
+    python -m preprocessing_stage.converters.pascal_part Annotations_Part JPEGImages data/people
+
 Reads Annotations_Part/<id>.mat and JPEGImages/<id>.jpg of VOC2010. Masks of parts are drawn
 person by person in the order of the annotation, later ones over earlier ones. Other objects are
 left out, as are images in which no part of a person is labelled.
@@ -184,7 +186,9 @@ def _write_samples(annotations: Path, images: Path, ids: list[str], out: Path) -
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("annotations", type=Path, help="Annotations_Part of Pascal-Part")
     parser.add_argument("jpeg_images", type=Path, help="JPEGImages of VOC2010")
     parser.add_argument("out", type=Path, help="new data set folder")

@@ -34,21 +34,10 @@ class Source:
     """Split (train, val) -> ids; empty if the source has none."""
 
 
-def find_image(folder: Path, stem: str) -> Path:
-    """The photograph `stem` in a folder, whatever the case of its ending. Raises ValueError."""
-    found = sorted(
-        path
-        for path in folder.glob(f"{glob_escaped(stem)}.*")
-        if path.suffix.lower() in (".jpg", ".jpeg", ".png")
-    )
-    if not found:
-        raise ValueError(f"{folder}: has no {stem}.jpg, .jpeg or .png")
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise ValueError(f"{folder}: has {names}; keep one of them")
-    return found[0]
-
-
-def glob_escaped(name: str) -> str:
-    """`name` as a pattern that only it fits."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+def photographs(folder: Path) -> dict[str, list[Path]]:
+    """Stem -> photographs of a folder, whatever the case of their ending. Raises OSError."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
+            found.setdefault(path.stem, []).append(path)
+    return found

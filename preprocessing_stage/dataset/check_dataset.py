@@ -21,6 +21,7 @@ from preprocessing_stage.dataset.dataset_folder import (
     LABEL_SUFFIXES,
     SPLITS,
     DatasetFolder,
+    exif_orientation,
     read_image,
     read_labels,
 )
@@ -111,9 +112,15 @@ def read_pair(folder: DatasetFolder, sample: str, tree: ClassTree) -> Pair | str
     except Exception as error:
         return f"gt_masks/{label_path.name}: {error}; replace the file"
     if image.shape[:2] != labels.shape:
+        size = f"label map {labels.shape[1]} x {labels.shape[0]}"
+        if image.shape[1::-1] == labels.shape and exif_orientation(image_path) >= 5:
+            return (
+                f"{sample}: {size} fits the photograph as it is stored, which EXIF turns; import "
+                "the data set with `--exif stored`"
+            )
         return (
-            f"{sample}: image is {image.shape[1]} x {image.shape[0]}, label map "
-            f"{labels.shape[1]} x {labels.shape[0]}; make their sizes equal"
+            f"{sample}: image is {image.shape[1]} x {image.shape[0]}, {size}; make their sizes "
+            "equal"
         )
     pair = Pair(sample, image, labels)
     unknown = set(pair.pixels.nonzero()[0].tolist()) - set(tree.ids(tree.root.name)) - {IGNORE}
@@ -232,13 +239,10 @@ def _sample_problems(folder: DatasetFolder, split: str, sample: str) -> list[str
         ("gt_masks", folder.label_paths(sample), LABEL_SUFFIXES),
     ):
         if not found:
-            there = "".join(
-                f" (there is {name}; an id is a file's name without its ending)"
-                for name in folder.alike(kind, sample)[:1]
-            )
             problems.append(
-                f"{kind}/{sample}: no file with one of the endings {' '.join(suffixes)}{there}; "
-                f"add it or take {sample!r} out of {split}_id.txt"
+                f"{kind}/{sample}: no file with one of the endings {' '.join(suffixes)}"
+                f"{_there_is(folder, kind, sample)}; add it or take {sample!r} out of "
+                f"{split}_id.txt"
             )
         elif len(found) > 1:
             names = " and ".join(path.name for path in found)
@@ -248,6 +252,15 @@ def _sample_problems(folder: DatasetFolder, split: str, sample: str) -> list[str
         elif not found[0].is_file():  # a pipe would be waited for without end
             problems.append(f"{kind}/{found[0].name}: is no file; replace it")
     return problems
+
+
+def _there_is(folder: DatasetFolder, kind: str, sample: str) -> str:
+    """A file that may be meant, and why it is not taken."""
+    for name in folder.alike(kind, sample):
+        if kind == "gt_masks" and name.lower().endswith((".jpg", ".jpeg")):
+            return f" (there is {name}; JPEG changes ids, export label maps as PNG)"
+        return f" (there is {name}; an id is a file's name without its ending)"
+    return ""
 
 
 def _outside(folder: DatasetFolder, path: Path) -> list[str]:

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from preprocessing_stage.dataset.atomic_write import atomic_write
 
@@ -94,6 +94,12 @@ def read_image(path: Path | str) -> np.ndarray:
         if image.mode.startswith(("I", "F")):
             raise ValueError(f"picture mode is {image.mode}, needs 8 bits a channel")
         return np.asarray(on_white(ImageOps.exif_transpose(image)))
+
+
+def exif_orientation(path: Path) -> int:
+    """1 upright, 2 to 8 turned or mirrored; from 5 on, height and width change places."""
+    with Image.open(path, formats=("JPEG", "PNG")) as image:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
 
 
 def on_white(image: Image.Image) -> Image.Image:

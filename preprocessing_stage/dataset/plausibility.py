@@ -6,18 +6,22 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from preprocessing_stage.dataset.check_dataset import FEW_BLOCKS, Pair, middle_of_its_like
 from preprocessing_stage.dataset.class_tree import BACKGROUND, IGNORE, ClassTree
-from preprocessing_stage.dataset.dataset_folder import DatasetFolder
+from preprocessing_stage.dataset.dataset_folder import DatasetFolder, exif_orientation
 
-ORIENTATION = 0x0112
-"""EXIF's tag; 1 is upright."""
 MUCH_IGNORED = 0.5
 MUCH_AT_BORDERS = 0.6
+ENOUGH_SAMPLES = 20
+"""In each split, for its shares of pixels to mean something."""
+FAR_APART = 10
+"""Ratio of a class's shares of the pixels of both splits."""
+RARE = 0.01
 NAMES_OF_BACKGROUND = ("background", "bg", "none", "nothing", "void", "other")
 
 
@@ -35,8 +39,8 @@ class Signs:
     """Of the photograph."""
     orientation: int
     """By EXIF."""
-    palette: str | None
-    """Digest of the label map's colours, None without any."""
+    colours: frozenset[tuple[int, str]]
+    """Label and `#rrggbb` that the label map's palette gives it; empty without a palette."""
 
 
 def signs(folder: DatasetFolder, pair: Pair) -> Signs:
@@ -45,21 +49,23 @@ def signs(folder: DatasetFolder, pair: Pair) -> Signs:
     assert image_path is not None and label_path is not None, "it was read from them"
     labels = pair.labels
     edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    with Image.open(image_path) as picture:
-        orientation = int(picture.getexif().get(ORIENTATION, 1))
-    palette = None
-    if label_path.suffix.lower() == ".png":
-        with Image.open(label_path) as picture:
-            colours = picture.getpalette()
-        palette = hashlib.sha256(bytes(colours)).hexdigest() if colours else None
     return Signs(
         pair.pixels,
         np.bincount(labels[middle_of_its_like(labels)], minlength=256),
         int(np.bincount(edge).argmax()),
         hashlib.sha256(pair.image.tobytes()).hexdigest(),
-        orientation,
-        palette,
+        exif_orientation(image_path),
+        _colours(label_path, pair.pixels.nonzero()[0].tolist()),
     )
+
+
+def _colours(label_path: Path, labels: Sequence[int]) -> frozenset[tuple[int, str]]:
+    if label_path.suffix.lower() != ".png":
+        return frozenset()
+    with Image.open(label_path) as picture:
+        palette = bytes(picture.getpalette() or [])
+    rows = {i: palette[3 * i : 3 * i + 3] for i in labels if i != IGNORE}
+    return frozenset((i, f"#{row.hex()}") for i, row in rows.items() if row)
 
 
 def findings(tree: ClassTree, splits: Mapping[str, Sequence[tuple[str, Signs]]]) -> list[str]:
@@ -74,6 +80,7 @@ def findings(tree: ClassTree, splits: Mapping[str, Sequence[tuple[str, Signs]]])
     return [
         *_ignored(splits, sum(totals.values())),
         *_absent(tree, totals),
+        *_shares(tree, splits, totals),
         *_background(tree, samples),
         *_edges(tree, samples),
         *_palettes(samples),
@@ -85,7 +92,9 @@ def findings(tree: ClassTree, splits: Mapping[str, Sequence[tuple[str, Signs]]])
 def _ignored(splits: Mapping[str, Sequence[tuple[str, Signs]]], total: np.ndarray) -> list[str]:
     found = []
     if (share := total[IGNORE] / total.sum()) > MUCH_IGNORED:
-        found.append(f"{share:.0%} of all pixels are 255, which is ignored in training and figures")
+        found.append(
+            f"{100 * share:.0f} % of all pixels are 255, which is ignored in training and figures"
+        )
     two = [
         name
         for some in splits.values()
@@ -112,9 +121,31 @@ def _absent(tree: ClassTree, totals: Mapping[str, np.ndarray]) -> list[str]:
     return found
 
 
+def _shares(
+    tree: ClassTree,
+    splits: Mapping[str, Sequence[tuple[str, Signs]]],
+    totals: Mapping[str, np.ndarray],
+) -> list[str]:
+    if min(map(len, splits.values())) < ENOUGH_SAMPLES:
+        return []
+    found = []
+    for leaf in tree.leaves:
+        shares = {s: n[leaf.id or 0] / n[:IGNORE].sum() for s, n in totals.items()}
+        low, high = min(shares.values()), max(shares.values())
+        if high > RARE and 0 < low < high / FAR_APART:
+            said = " and ".join(
+                f"{100 * share:.2f} % of the {split} pixels" for split, share in shares.items()
+            )
+            found.append(
+                f"{leaf.name!r} is {said}: look whether both splits number their classes alike"
+            )
+    return found
+
+
 def _background(tree: ClassTree, samples: Sequence[Signs]) -> list[str]:
     found = [
-        f"{leaf.name} has id {leaf.id}: a background is left out of means only with id {BACKGROUND}"
+        f"{leaf.name!r} has id {leaf.id}: a background is left out of means only with id "
+        f"{BACKGROUND}"
         for leaf in tree.leaves
         if leaf.name.lower() in NAMES_OF_BACKGROUND and leaf.id != BACKGROUND
     ]
@@ -122,8 +153,8 @@ def _background(tree: ClassTree, samples: Sequence[Signs]) -> list[str]:
     names = {leaf.id: leaf.name for leaf in tree.leaves}
     if not found and label not in (BACKGROUND, IGNORE) and count > MUCH_AT_BORDERS * len(samples):
         found.append(
-            f"{names[label]} (id {label}) fills the edges of {count} of {len(samples)} images: if "
-            f"it is the background, give it id {BACKGROUND}"
+            f"{names[label]!r} (id {label}) fills the edges of {count} of {len(samples)} images: "
+            f"if it is the background, give it id {BACKGROUND}"
         )
     return found
 
@@ -143,13 +174,18 @@ def _edges(tree: ClassTree, samples: Sequence[Signs]) -> list[str]:
 
 
 def _palettes(samples: Sequence[Signs]) -> list[str]:
-    kinds = {sign.palette for sign in samples if sign.palette}
-    if len(kinds) < 2:
+    seen: dict[int, set[str]] = defaultdict(set)
+    for i, colour in set().union(*(sign.colours for sign in samples)):
+        seen[i].add(colour)
+    odd = sorted(i for i, colours in seen.items() if len(colours) > 1)
+    if not odd:
         return []
+    colours = sorted(seen[odd[0]])
     return [
-        f"the label maps have {len(kinds)} different palettes: their values are taken as ids, "
-        "whatever the colours; if colours mean classes, import them with "
-        "preprocessing_stage.converters"
+        f"the palettes of the label maps disagree, so that id {odd[0]} is {colours[0]} in one and "
+        f"{colours[1]} in another: values are taken as ids, whatever the colours; if colours mean "
+        "classes, import the data set with `python -m preprocessing_stage.converters masks` and "
+        "without --classes"
     ]
 
 
@@ -172,7 +208,10 @@ def _in_both(splits: Mapping[str, Sequence[tuple[str, Signs]]]) -> list[str]:
     both = [" = ".join(one.values()) for one in names.values() if len(one) > 1]
     if not both:
         return []
-    return [f"{_count(both, 'photograph')} in both splits ({_some(both)}): the figures flatter"]
+    return [
+        f"{_count(both, 'photograph')} in both splits ({_some(both)}): take them out of one, or "
+        "the figures flatter"
+    ]
 
 
 def _count(found: Sequence[str], what: str) -> str:
@@ -186,4 +225,5 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _or(names: Sequence[str]) -> str:
-    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    quoted = [repr(name) for name in names]
+    return " or ".join(filter(None, [", ".join(quoted[:-1]), quoted[-1]]))

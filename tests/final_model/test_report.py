@@ -69,6 +69,21 @@ def test_every_class_expert_and_level_is_there(made, any_tree):
     assert "nan" not in made[2].split("</style>")[1].lower().split()
 
 
+def test_what_packing_found_is_linked_from_the_top(made, tmp_path):
+    params, results, page = made
+    assert page.index('<a href="#findings">1 thing in the data</a>') < page.index('id="figures"')
+    findings = results / "data/findings.csv"
+    before = findings.read_text()
+    findings.write_text("finding\n'<b>' is odd\ngive `--exif stored`\n")
+    several = report.report(params, results)
+    findings.write_text("finding\n")
+    none = report.report(params, results)
+    findings.write_text(before)
+    assert '<a href="#findings">2 things in the data</a>' in several
+    assert "<li>Give <code>--exif stored</code>.</li>" in several and "&lt;b&gt;" in several
+    assert "findings" not in none
+
+
 def test_nothing_comes_from_elsewhere(made):
     page = Page(made[2])
     anchors = [a for a in page.addresses if a.startswith("#")]

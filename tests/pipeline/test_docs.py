@@ -6,14 +6,13 @@ import argparse
 import ast
 import importlib
 import re
-import shlex
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from doc_pages import blocks, commands
 from dvc.cli.parser import get_main_parser
 from PIL import Image
 from ruamel.yaml import YAML
@@ -27,7 +26,7 @@ from train_stage.params import merge, train_problems
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
-MADE = {"profiles/animals.yaml", "data/mine/profile.yaml"}
+MADE = {"profiles/animals.yaml", "data/mine/mine.yaml"}
 """Files that a reader of docs/own_data.md makes."""
 OUTSIDE = {
     "cd",
@@ -40,34 +39,10 @@ OUTSIDE = {
     "rm",
     "pre-commit",
     "tensorboard",
+    "unzip",
     "wait",
 }
 """First words of commands that are not the project's to check."""
-
-
-def blocks(page: str, language: str) -> list[str]:
-    """The fenced blocks of a page that are marked with a language."""
-    text = (ROOT / page).read_text()
-    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
-    return [re.sub(f"^{indent}", "", body, flags=re.MULTILINE) for indent, body in found]
-
-
-def commands(page: str) -> Iterator[list[str]]:
-    """Words of each command in the bash blocks, and of each `pytest ...` in a sentence or table."""
-    text = (ROOT / page).read_text()
-    lines = [line for block in blocks(page, "bash") for line in block.splitlines()]
-    lines += re.findall(r"`(pytest [^`]*)`", text.replace("\n", " "))
-    for line in lines:
-        words = shlex.shlex(line, posix=True, punctuation_chars=True)
-        words.whitespace_split = True
-        command: list[str] = []
-        for word in [*words, ";"]:
-            if set(word) <= set(";&|"):
-                if command:
-                    yield command
-                command = []
-            elif command or not re.fullmatch(r"[A-Z_]+=\S*|nice", word):
-                command.append(word)
 
 
 @pytest.mark.parametrize("page", NAMES)

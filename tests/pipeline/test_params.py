@@ -17,6 +17,7 @@ from final_model_stage.pipeline import check_params
 from final_model_stage.pipeline.check_params import check_all
 from final_model_stage.pipeline.merge_profile import merge_profile
 from preprocessing_stage.dataset.check_dataset import DatasetError
+from preprocessing_stage.dataset.class_tree import ClassTree, unlisted_sides
 from preprocessing_stage.params import ParamsError, read_yaml
 from preprocessing_stage.params import load_params as load_preprocessing
 from train_stage.params import load_params as load_train
@@ -29,16 +30,15 @@ def test_params_yaml_is_valid():
     check_all(ROOT / "params.yaml")
 
 
-@pytest.fixture(scope="module")
-def data(make_dataset, tmp_path_factory) -> Path:
-    return make_dataset(tmp_path_factory.mktemp("params") / "data").path
-
-
 @pytest.mark.parametrize(
     "profile", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda p: p.stem
 )
-def test_every_profile_is_valid_in_its_workspace(profile, data, tmp_path, monkeypatch):
+def test_every_profile_is_valid_in_its_workspace(profile, make_dataset, tmp_path, monkeypatch):
+    data = tmp_path / "data"
     sections = merge_profile(read_yaml(ROOT / "params.yaml"), read_yaml(profile), data)
+    tree = ClassTree(sections["tree"], sections["swap"])
+    assert unlisted_sides(tree) == []
+    make_dataset(data, tree=tree)
     workspace, models = tmp_path / "runs" / profile.stem, tmp_path / "models"
     for folder in (workspace, models):
         folder.mkdir(parents=True)
@@ -56,6 +56,8 @@ def test_a_profile_overrides_single_keys_and_brings_its_experts_with_its_tree():
     tree = {"scene": {"background": 0, "animal": 1}}
     other = merge_profile(base, {"tree": tree, "experts": {"scene": {}}}, Path("animals"))
     assert other["tree"] == tree and other["experts"] == {"scene": {}}
+    base["swap"] = [["low_hand", "up_hand"]]
+    assert merge_profile(base, {"tree": tree}, Path("animals"))["swap"] == []
 
 
 def test_experts_to_start_from_that_are_missing_are_all_named(tiny_params, tmp_path):

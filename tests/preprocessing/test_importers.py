@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import json
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_sources import Drawn
 from PIL import Image
 
 from final_model_stage.pipeline.merge_profile import merge_profile
 from preprocessing_stage.converters import __main__ as importer
-from preprocessing_stage.converters.class_mapping import MappingError, make_mapping
-from preprocessing_stage.converters.import_dataset import upright
+from preprocessing_stage.converters.class_mapping import MappingError, flat_mapping, make_mapping
+from preprocessing_stage.converters.import_dataset import split_randomly, upright
 from preprocessing_stage.dataset.check_dataset import listing_problems
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_image, read_labels
 from preprocessing_stage.params import preprocessing_problems, read_yaml
 from train_stage.params import train_problems
 
-pycocotools = pytest.importorskip("pycocotools.mask")
+pytest.importorskip("pycocotools")
 
 ROOT = Path(__file__).parents[2]
-SIZE = (24, 32)
-CLASSES = ["background", "hat", "Upper-clothes", "left leg"]
-COLOURS = [(0, 0, 0), (255, 0, 0), (0, 200, 0), (10, 20, 250)]
+CLASSES = ["background", "hat", "Upper-clothes", "левая нога"]
 TREE = """
 person:
   background: [background]
@@ -35,27 +31,15 @@ person:
     rest: [Upper-clothes, 3]
 """
 IDS = ["a", "b.1", "c", "d"]
-
-
-def source_labels(sample: str) -> np.ndarray:
-    """Bands of the four classes, (H, W) uint8; another order for each sample."""
-    order = np.random.default_rng(len(sample) + ord(sample[0])).permutation(4)
-    return np.repeat(np.repeat(order, 6)[:, None], SIZE[1], axis=1).astype(np.uint8)
+DRAWN = Drawn(CLASSES, IDS)
 
 
 def expected(sample: str) -> np.ndarray:
     """background 0, head 1, rest 2."""
-    return np.array([0, 1, 2, 2], np.uint8)[source_labels(sample)]
+    return np.array([0, 1, 2, 2], np.uint8)[DRAWN.labels(sample)]
 
 
-def draw_photographs(folder: Path, suffix: str = ".JPG") -> None:
-    folder.mkdir(parents=True)
-    for sample in IDS:
-        pixels = np.array(COLOURS, np.uint8)[source_labels(sample)]
-        Image.fromarray(pixels).save(folder / f"{sample}{suffix}", "JPEG")
-
-
-def run(*words: str | Path) -> None:
+def run(*words: object) -> None:
     importer.main([str(word) for word in words])
 
 
@@ -72,8 +56,9 @@ def check(out: Path, splits: dict[str, list[str]] | None = None) -> None:
         label_path, image_path = folder.label_path(sample), folder.image_path(sample)
         assert label_path and image_path
         np.testing.assert_array_equal(read_labels(label_path), expected(sample))
-        assert read_image(image_path).shape[:2] == SIZE
-    params = merge_profile(read_yaml(ROOT / "params.yaml"), read_yaml(out / "profile.yaml"), out)
+        assert read_image(image_path).shape[:2] == DRAWN.size
+    own = read_yaml(out / f"{out.name}.yaml")
+    params = merge_profile(read_yaml(ROOT / "params.yaml"), own, out)
     assert preprocessing_problems(params)[1] == train_problems(params)[1] == []
     assert params["tree"] == tree.to_dict()
 
@@ -84,130 +69,176 @@ def tree_file(tmp_path: Path) -> Path:
     return tmp_path / "tree.yaml"
 
 
-def write_labelmap(path: Path) -> None:
-    lines = [f"{name}:{','.join(map(str, c))}::" for name, c in zip(CLASSES, COLOURS, strict=True)]
-    path.write_text("\n".join(["# label:color_rgb:parts:actions", *lines]), encoding="utf-8-sig")
-
-
 def test_cvat_masks_in_colour(tmp_path: Path, tree_file: Path) -> None:
-    source = tmp_path / "export"
-    draw_photographs(source / "JPEGImages")
-    (source / "SegmentationClass").mkdir()
-    for sample in IDS:
-        pixels = np.array(COLOURS, np.uint8)[source_labels(sample)]
-        Image.fromarray(pixels).save(source / "SegmentationClass" / f"{sample}.png")
-    write_labelmap(source / "labelmap.txt")
-    run("voc", source, "--out", tmp_path / "out", "--tree", tree_file, "--val-share", 0.25)
+    DRAWN.cvat(tmp_path / "export")
+    words = ["voc", tmp_path / "export", "--tree", tree_file, "--val-share", 0.25]
+    run(*words, "--out", tmp_path / "out")
     check(tmp_path / "out")
     assert len(DatasetFolder(tmp_path / "out").ids("val")) == 1
 
 
 def test_voc_lists_with_flags_and_endings(tmp_path: Path, tree_file: Path) -> None:
     source = tmp_path / "VOC"
-    draw_photographs(source / "JPEGImages", ".jpg")
-    (source / "SegmentationClass").mkdir()
-    for sample in IDS:
-        labels = source_labels(sample)
-        picture = Image.fromarray(labels)
-        picture.putpalette(np.array(COLOURS, np.uint8).tobytes())
-        picture.save(source / "SegmentationClass" / f"{sample}.png")
+    DRAWN.photographs(source / "JPEGImages")
+    DRAWN.palette_masks(source / "SegmentationClass")
     lists = source / "ImageSets/Segmentation"
     lists.mkdir(parents=True)
     (lists / "train.txt").write_text("a  1\nb.1.jpg  1\nc -1\n")
     (lists / "val.txt").write_text("c\r\nd.JPG\r\n")
-    (tmp_path / "names.txt").write_text("\n".join(CLASSES))
+    DRAWN.names(tmp_path / "names.txt")
     words = ["voc", source, "--classes", tmp_path / "names.txt", "--tree", tree_file]
     run(*words, "--out", tmp_path / "out")
     check(tmp_path / "out", {"train": ["a", "b.1"], "val": ["c", "d"]})
 
 
-@pytest.mark.parametrize("kind", ["polygons", "rle"])
-def test_coco_instances(tmp_path: Path, tree_file: Path, kind: str) -> None:
-    draw_photographs(tmp_path / "photos", ".jpg")
+@pytest.mark.parametrize("rle", [False, True], ids=["polygons", "rle"])
+def test_coco_instances(tmp_path: Path, tree_file: Path, rle: bool) -> None:
+    DRAWN.photographs(tmp_path / "photos")
     for split, ids in (("train", IDS[:2]), ("val", IDS[2:])):
-        images, annotations = [], []
-        for number, sample in enumerate(ids, 1):
-            height, width = SIZE
-            images.append(
-                {"id": number, "file_name": f"{sample}.jpg", "height": height, "width": width}
-            )
-            for category in (1, 2, 3):
-                mask = source_labels(sample) == category
-                rows = np.flatnonzero(mask.any(1))
-                top, bottom = float(rows[0]), float(rows[-1] + 1)
-                shape = [[0, top, width, top, width, bottom, 0, bottom]]
-                if kind == "rle":
-                    shape = pycocotools.encode(np.asfortranarray(mask.astype(np.uint8)))
-                    shape["counts"] = shape["counts"].decode()
-                annotations.append(
-                    {
-                        "id": len(annotations) + 1,
-                        "image_id": number,
-                        "category_id": category,
-                        "segmentation": shape,
-                        "iscrowd": 0,
-                        "area": int(mask.sum()),
-                        "bbox": [0, top, width, bottom - top],
-                    }
-                )
-        categories = [{"id": i, "name": CLASSES[i]} for i in (1, 2, 3)]
-        text = {"images": images, "annotations": annotations, "categories": categories}
-        (tmp_path / f"{split}.json").write_text(json.dumps(text))
+        DRAWN.coco(tmp_path / f"{split}.json", ids, rle=rle)
     words = ["coco", tmp_path / "train.json", "--val-instances", tmp_path / "val.json"]
     run(*words, "--images", tmp_path / "photos", "--tree", tree_file, "--out", tmp_path / "out")
     check(tmp_path / "out", {"train": IDS[:2], "val": IDS[2:]})
 
 
 def test_labelme_polygons_and_masks(tmp_path: Path, tree_file: Path) -> None:
-    folder = tmp_path / "labelme"
-    draw_photographs(folder, ".jpg")
-    height, width = SIZE
-    for sample in IDS:
-        shapes = []
-        for value in (1, 2, 3):
-            rows = np.flatnonzero((source_labels(sample) == value).any(1))
-            top, bottom = int(rows[0]), int(rows[-1])
-            shape = {"label": CLASSES[value], "shape_type": "rectangle"}
-            shape["points"] = [[0, top], [width - 1, bottom]]
-            if value == 3:
-                buffer = BytesIO()
-                Image.new("1", (width, bottom - top + 1), 1).save(buffer, "PNG")
-                shape |= {
-                    "shape_type": "mask",
-                    "mask": base64.b64encode(buffer.getvalue()).decode(),
-                }
-            shapes.append(shape)
-        file = {"imagePath": f"{sample}.jpg", "imageHeight": height, "imageWidth": width}
-        (folder / f"{sample}.json").write_text(json.dumps(file | {"shapes": shapes}))
-    # labelme numbers classes by name: "3" of the tree file would be another one there
-    tree_file.write_text(TREE.replace("Upper-clothes, 3", "Upper-clothes, left leg"))
-    run("labelme", folder, "--tree", tree_file, "--out", tmp_path / "out")
+    DRAWN.labelme(tmp_path / "labelme")
+    run("labelme", tmp_path / "labelme", "--tree", tree_file, "--out", tmp_path / "out")
     check(tmp_path / "out")
 
 
 @pytest.mark.parametrize("bits", [8, 16, 32])
 def test_id_maps_of_any_depth(tmp_path: Path, tree_file: Path, bits: int) -> None:
-    draw_photographs(tmp_path / "images")
-    (tmp_path / "masks").mkdir()
+    DRAWN.photographs(tmp_path / "images", ".JPG")
     kind = {8: np.uint8, 16: np.uint16, 32: np.int32}[bits]
-    for sample in IDS:
-        path = tmp_path / f"masks/{sample}.{'tif' if bits == 32 else 'png'}"
-        Image.fromarray(source_labels(sample).astype(kind)).save(path)
+    DRAWN.id_masks(tmp_path / "masks", kind, "tif" if bits == 32 else "png")
     (tmp_path / "names.txt").write_text("".join(f"{i}: {n}\n" for i, n in enumerate(CLASSES)))
     words = ["masks", tmp_path / "images", tmp_path / "masks", "--classes", tmp_path / "names.txt"]
     run(*words, "--tree", tree_file, "--out", tmp_path / "out")
     check(tmp_path / "out")
 
 
+def test_a_folder_for_each_split(tmp_path: Path, tree_file: Path) -> None:
+    DRAWN.names(tmp_path / "names.txt")
+    words: list[object] = ["masks"]
+    for split, ids in (("train", IDS[:3]), ("val", IDS[3:])):
+        drawn = Drawn(CLASSES, ids)
+        drawn.photographs(tmp_path / f"{split}_images")
+        drawn.id_masks(tmp_path / f"{split}_segmentations")
+        words += ["--val-images"] if split == "val" else []
+        words += [tmp_path / f"{split}_images"]
+        words += ["--val-masks"] if split == "val" else []
+        words += [tmp_path / f"{split}_segmentations"]
+    words += ["--classes", tmp_path / "names.txt", "--tree", tree_file]
+    run(*words, "--out", tmp_path / "out")
+    check(tmp_path / "out", {"train": IDS[:3], "val": IDS[3:]})
+
+
+def test_masks_without_a_photograph_are_all_named(tmp_path: Path) -> None:
+    DRAWN.photographs(tmp_path / "images")
+    DRAWN.id_masks(tmp_path / "masks")
+    (tmp_path / "images/a.jpg").unlink()
+    (tmp_path / "images/c.jpg").unlink()
+    (tmp_path / "images/d.JPEG").touch()
+    with pytest.raises(SystemExit) as refused:
+        run("masks", tmp_path / "images", tmp_path / "masks", "--classes", "lip", "--show")
+    assert all(f"has no {name}.jpg" in str(refused.value) for name in "ac")
+    assert "has d.JPEG, d.jpg; keep one" in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", ["RGB", "palettes that disagree"])
+def test_colours_without_names_are_the_classes(tmp_path: Path, tree_file: Path, kind: str) -> None:
+    DRAWN.photographs(tmp_path / "images")
+    (tmp_path / "masks").mkdir()
+    for sample in IDS:
+        mask = DRAWN.colour_mask(sample)
+        if kind != "RGB":  # a palette in the order of the bands, which no two samples share
+            order = list(dict.fromkeys(DRAWN.labels(sample)[:, 0].tolist()))
+            mask = Image.fromarray(np.argsort(order).astype(np.uint8)[DRAWN.labels(sample)])
+            mask.putpalette(np.array(DRAWN.colours, np.uint8)[order].tobytes())
+        mask.save(tmp_path / f"masks/{sample}.png")
+    hexed = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in DRAWN.colours]
+    tree_file.write_text(
+        f"person:\n  background: '{hexed[0]}'\n  body:\n    head: '{hexed[1]}'\n"
+        f"    rest: ['{hexed[2].upper()}', '{hexed[3]}']\n"
+    )
+    words = ["masks", tmp_path / "images", tmp_path / "masks", "--tree", tree_file]
+    run(*words, "--out", tmp_path / "out")
+    check(tmp_path / "out")
+
+
+def test_colours_need_names(tmp_path: Path) -> None:
+    DRAWN.cvat(tmp_path)
+    words = ["masks", tmp_path / "JPEGImages", tmp_path / "SegmentationClass"]
+    with pytest.raises(SystemExit, match="give --tree or --labelmap"):
+        run(*words, "--out", tmp_path / "out")
+
+
+def test_masks_without_names_for_their_ids_are_refused(tmp_path: Path) -> None:
+    DRAWN.photographs(tmp_path / "images")
+    DRAWN.id_masks(tmp_path / "masks")
+    with pytest.raises(SystemExit, match=r"a\.png: holds ids; give --classes"):
+        run("masks", tmp_path / "images", tmp_path / "masks", "--show")
+
+
+def test_a_colour_without_quotes_is_pointed_out() -> None:
+    section = {"person": {"background": "#000000", "body": None}}
+    with pytest.raises(MappingError, match="body: the source has no class None; what follows a #"):
+        make_mapping(section, {0: "#000000", 1: "#ff0000"}, "tree.yaml")
+
+
+def test_a_random_split_is_that_of_its_seed() -> None:
+    ids = [f"{number:03}" for number in range(50)]
+    first = split_randomly(ids, 0.2, 0)
+    assert len(first["val"]) == 10 and sorted(first["train"] + first["val"]) == ids
+    assert split_randomly(ids, 0.2, 0) == first
+    assert split_randomly(ids, 0.2, 1) != first
+
+
+def test_left_and_right_change_places_in_the_profile(tmp_path: Path) -> None:
+    sided = Drawn(["background", "left arm", "right arm", "left_leg", "right_leg"], IDS)
+    sided.cvat(tmp_path / "export")
+    (tmp_path / "tree.yaml").write_text(
+        "person:\n  background: background\n  arms: {left arm: left arm, right arm: right arm}\n"
+        "  left: {left_leg: left_leg, x: []}\n  right: {right_leg: right_leg, y: []}\n"
+    )
+    words = ["voc", tmp_path / "export", "--tree", tmp_path / "tree.yaml"]
+    run(*words, "--out", tmp_path / "out")
+    swap = read_yaml(tmp_path / "out/out.yaml")["swap"]
+    assert swap == [["left arm", "right arm"]], "legs of two experts cannot"
+
+
 def test_classes_are_shown_before_a_tree_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    draw_photographs(tmp_path / "images")
+    DRAWN.photographs(tmp_path / "images")
     (tmp_path / "masks").mkdir()
-    Image.fromarray(source_labels("a")).save(tmp_path / "masks/a.png")
+    Image.fromarray(DRAWN.labels("a")).save(tmp_path / "masks/a.png")
     run("masks", tmp_path / "images", tmp_path / "masks", "--classes", "lip", "--show")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "0: background" and lines[14] == "14: left_arm" and len(lines) == 20
+
+
+@pytest.mark.parametrize(
+    ("classes", "leaf_of", "names"),
+    [
+        (
+            {0: "__background__", 2: "a", 9: "b"},
+            {0: 0, 2: 2, 9: 9},
+            {0: "background", 2: "a", 9: "b"},
+        ),
+        ({1: "a", 9: "b"}, {1: 1, 9: 9}, {1: "a", 9: "b"}),
+        ({0: "a", 1: "BG"}, {0: 1, 1: 0}, {0: "background", 1: "a"}),
+        ({0: "a", 1: "b"}, {0: 1, 1: 2}, {1: "a", 2: "b"}),
+        ({0: "bg", 300: "b"}, {0: 0, 300: 1}, {0: "background", 1: "b"}),
+    ],
+)
+def test_without_a_tree_ids_stay_if_0_is_the_background(
+    classes: dict[int, str], leaf_of: dict[int, int], names: dict[int, str]
+) -> None:
+    mapping = flat_mapping(classes)
+    assert mapping.leaf_of == leaf_of
+    assert {leaf.id: leaf.name for leaf in mapping.tree.leaves} == names
 
 
 def test_all_problems_of_a_tree_come_at_once() -> None:
@@ -217,16 +248,16 @@ def test_all_problems_of_a_tree_come_at_once() -> None:
     message = str(refused.value)
     assert "background: the source has no class 'hut'; alike are hat" in message
     assert "x: 'hat' stands under another leaf too" in message
-    assert "no leaf for Upper-clothes, left leg" in message
+    assert "no leaf for Upper-clothes, левая нога" in message
 
 
 def test_a_mask_once_saved_as_jpeg_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    draw_photographs(tmp_path / "JPEGImages")
+    DRAWN.photographs(tmp_path / "JPEGImages", ".JPG")
     (tmp_path / "SegmentationClass").mkdir()
     for sample in IDS:
         with Image.open(tmp_path / "JPEGImages" / f"{sample}.JPG") as picture:
             picture.save(tmp_path / "SegmentationClass" / f"{sample}.png")
-    write_labelmap(tmp_path / "labelmap.txt")
+    DRAWN.labelmap(tmp_path / "labelmap.txt")
     with pytest.raises(SystemExit, match=r"a: \d+ colours are not in labelmap\.txt.*JPEG"):
         run("voc", tmp_path, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -247,9 +278,9 @@ def test_masks_of_stored_photographs_are_turned_with_them(tmp_path: Path, orient
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
-    draw_photographs(tmp_path / "images")
+    DRAWN.photographs(tmp_path / "images")
     (tmp_path / "masks").mkdir()
-    Image.fromarray(source_labels("a")).save(tmp_path / "masks/a.png")
+    Image.fromarray(DRAWN.labels("a")).save(tmp_path / "masks/a.png")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine").touch()
     words = ["masks", tmp_path / "images", tmp_path / "masks", "--classes", "atr"]

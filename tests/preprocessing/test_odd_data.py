@@ -26,6 +26,9 @@ from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_label
 from preprocessing_stage.dataset.packed_samples import PackedSplit
 from preprocessing_stage.pack_samples import pack
 
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
+"""No warning of numpy reaches the user."""
+
 COVERAGE: dict[str, tuple[Damage, list[str]]] = {
     "no person in validation": (
         lambda f: relabel(f, np.zeros_like, "val"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +14,11 @@ from PIL import Image
 
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_labels, write_labels
+from preprocessing_stage.drawing.palette import palette
 from preprocessing_stage.pack_samples import pack
+
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
+"""No warning of numpy reaches the user."""
 
 TWO = ClassTree({"person": {"background": 0, "body": 1}})
 OTHER_BACKGROUND = ClassTree({"person": {"hand": 0, "torso": 1, "Background": 2}})
@@ -72,7 +77,7 @@ def test_much_that_is_ignored_is_told(folder, tree, tmp_path):
 def test_a_class_that_a_split_lacks_is_named(folder, tree, tmp_path, split, verb):
     relabel(folder.path, lambda labels: np.where(labels == 1, 2, labels).astype(np.uint8), split)
     text = found(folder, tree, tmp_path / "packed")
-    assert f"no pixel of the {split} split is low_hand: it is never {verb}" in text
+    assert f"no pixel of the {split} split is 'low_hand': it is never {verb}" in text
 
 
 def test_a_background_of_another_id_is_asked_about(folder, tmp_path):
@@ -80,7 +85,7 @@ def test_a_background_of_another_id_is_asked_about(folder, tmp_path):
     two_classes(folder.path, lambda body: swapped[body])
     (folder.path / "classes.txt").write_text("0: hand\n1: torso\n2: Background\n")
     text = found(DatasetFolder(folder.path), OTHER_BACKGROUND, tmp_path / "packed")
-    assert "Background has id 2: a background is left out of means only with id 0" in text
+    assert "'Background' has id 2: a background is left out of means only with id 0" in text
 
 
 def test_a_class_at_the_edges_of_most_images_may_be_the_background(folder, tmp_path):
@@ -89,7 +94,9 @@ def test_a_class_at_the_edges_of_most_images_may_be_the_background(folder, tmp_p
     two_classes(folder.path, lambda body: swapped[body])
     (folder.path / "classes.txt").write_text("0: hand\n1: torso\n2: wall\n")
     text = found(DatasetFolder(folder.path), tree, tmp_path / "packed")
-    assert "wall (id 2) fills the edges of 6 of 6 images: if it is the background, give it" in text
+    assert (
+        "'wall' (id 2) fills the edges of 6 of 6 images: if it is the background, give it" in text
+    )
 
 
 def test_a_label_map_that_was_a_jpeg_is_recognised(folder, tree):
@@ -121,14 +128,57 @@ def test_a_class_of_thin_strips_is_asked_about(folder, tree, tmp_path):
     for split in ("train", "val"):
         relabel(folder.path, outlines, split)
     text = found(folder, tree, tmp_path / "packed")
-    assert "head lies in strips of one or two pixels only" in text
+    assert "'head' lies in strips of one or two pixels only" in text
 
 
 def test_palettes_that_disagree_are_told(folder, tree, tmp_path):
     path = folder.label_path(folder.ids("train")[0])
     write_labels(path, read_labels(path), np.full((256, 3), 7, np.uint8))
     text = found(folder, tree, tmp_path / "packed")
-    assert "the label maps have 2 different palettes: their values are taken as ids" in text
+    assert "so that id 0 is #000000 in one and #070707 in another: values are taken as ids" in text
+
+
+def test_colours_of_ids_that_do_not_occur_may_differ(folder, tree, tmp_path):
+    path = folder.label_path(folder.ids("train")[0])
+    colours = palette(tree)
+    colours[99] = 255
+    write_labels(path, read_labels(path), colours)
+    assert found(folder, tree, tmp_path / "packed") == ""
+
+
+def test_shares_that_differ_tenfold_between_splits_are_told(make_dataset, tree, tmp_path):
+    folder = make_dataset(tmp_path / "data", train=20, val=20)
+    assert found(folder, tree, tmp_path / "packed") == ""
+
+    def few_heads(labels: np.ndarray) -> np.ndarray:
+        heads = np.flatnonzero(labels == 4)
+        labels.flat[heads[1:]] = 2
+        return labels
+
+    relabel(folder.path, few_heads, "val")
+    text = found(DatasetFolder(folder.path), tree, tmp_path / "packed")
+    assert re.search(
+        r"'head' is \d+\.\d\d % of the train pixels and 0\.\d\d % of the val pixels: look", text
+    )
+
+
+def test_label_maps_that_are_jpegs_are_answered_with_the_remedy(folder, tree):
+    path = folder.label_path(folder.ids("train")[0])
+    Image.open(path).convert("L").save(path.with_suffix(".JPG"), "JPEG")
+    path.unlink()
+    [problem] = problems_of(folder.path, tree)
+    assert "(there is train_000.JPG; JPEG changes ids, export label maps as PNG)" in problem
+
+
+def test_a_label_map_of_the_stored_photograph_is_known_by_its_size(folder, tree):
+    path = folder.image_path(folder.ids("train")[0])
+    with Image.open(path) as image:
+        exif = image.getexif()
+        exif[0x0112] = 6
+        image.save(path, exif=exif)
+    [problem] = problems_of(folder.path, tree)
+    assert "label map 32 x 24 fits the photograph as it is stored, which EXIF turns;" in problem
+    assert problem.startswith("train_000") and problem.endswith("`--exif stored`")
 
 
 def test_photographs_that_exif_turns_are_counted(folder, tree, tmp_path):
@@ -146,4 +196,4 @@ def test_a_photograph_in_both_splits_is_named(folder, tree, tmp_path):
     for kind in (folder.image_path, folder.label_path):
         kind(val).write_bytes(kind(train).read_bytes())
     text = found(folder, tree, tmp_path / "packed")
-    assert f"1 photograph is in both splits ({train} = {val}): the figures flatter" in text
+    assert f"1 photograph is in both splits ({train} = {val}): take them out of one" in text
