@@ -1,6 +1,7 @@
 # Sourced by pipeline.sh and run_tests.sh: a virtual environment in .venv with what is wanted.
 #     source ./setup.sh requirements.txt    # the pipeline's
-#     source ./setup.sh dev                 # or extras of pyproject.toml: dev, or export,demo
+#     source ./setup.sh predict             # prediction's alone, without PyTorch
+#     source ./setup.sh dev                 # or other extras of pyproject.toml: dev, or export,demo
 
 if [ ! -x .venv/bin/python ]; then
   for candidate in "${PYTHON:-python3}" python3.13 python3.12 python3.11; do
@@ -27,6 +28,7 @@ if [ ! -e "$stamp" ]; then
   echo "Installing $1"
   case $1 in
     requirements.txt) wanted=(-r requirements.txt) ;;
+    predict) wanted=(--no-compile -e ".[predict]") ;;
     *) wanted=(-r requirements.txt -e ".[$1]") ;;
   esac
   python -m pip install --disable-pip-version-check "${wanted[@]}" || return 1

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -49,17 +50,26 @@ def prefers_onnx(folder: Path, precision: Precision, fast: bool, device: str | N
         )
     if not is_able or precision == "bf16-mixed" or device not in (None, "cpu"):
         return False
-    if not has_torch:
+    if not has_torch or is_plain_processor():
         return True
-    from train_stage.precision import pick_precision
-
-    return pick_precision(precision, device) == "32-true" and not _has_gpu(device)
-
-
-def _has_gpu(device: str | None) -> bool:
     import torch
 
-    return device is None and torch.cuda.is_available()
+    from train_stage.precision import pick_precision
+
+    has_gpu = device is None and torch.cuda.is_available()
+    return not has_gpu and pick_precision(precision, "cpu") == "32-true"
+
+
+def is_plain_processor() -> bool:
+    """Whether this Linux machine surely has neither a GPU nor bf16 units. Where it does not know,
+    PyTorch does, but it takes seconds to import."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return False
+    gpus = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+    has_units = flags & {"avx512_bf16", "amx_bf16", "bf16"}
+    return "flags" in flags and not has_units and not any(Path(gpu).exists() for gpu in gpus)
 
 
 class OnnxSegmenter(Segmenter):
@@ -91,15 +101,20 @@ class OnnxSegmenter(Segmenter):
 
     def _label_maps(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         if len(images) == 1:  # on all cores
-            return [self._run(images[0], ["labels"], threads=0)[0]]
-        with ThreadPoolExecutor(_cores()) as pool:  # each image on a core of its own
-            return list(pool.map(lambda image: self._run(image, ["labels"], threads=1)[0], images))
+            return self._run(images[0], ["labels"], threads=_cores())
+        session = self._session(1)  # each image on a core of its own
+        with ThreadPoolExecutor(_cores()) as pool:
+            return list(
+                pool.map(lambda image: session.run(["labels"], {"image": image})[0], images)
+            )
 
     def _segment(self, image: np.ndarray, watch: Watcher | None) -> Segmentation:
         views = self._views() if watch else []
         parts = ("used", "crop", "mask", "probabilities")
         names = [f"view{k}.{part}" for k in range(len(views)) for part in parts]
-        labels, shares, *seen = self._run(image, ["labels", "probabilities", *names], threads=0)
+        labels, shares, *seen = self._run(
+            image, ["labels", "probabilities", *names], threads=_cores()
+        )
         for expert, some in zip(views, _in_fours(seen), strict=True):
             used, crop, mask, probabilities = some
             if used and watch:
@@ -112,21 +127,26 @@ class OnnxSegmenter(Segmenter):
 
     def _views(self) -> list[str]:
         """The expert of each view, in their order."""
-        metadata = self._session(0).get_modelmeta().custom_metadata_map
+        metadata = self._session(_cores()).get_modelmeta().custom_metadata_map
         views: list[str] = json.loads(metadata["views"])
         return views
 
     def _open(self, threads: int) -> Any:
-        """threads: that an image is predicted with, 0 = one for each core."""
+        """threads: that an image is predicted with."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(v) for v in self._weights.values()]
         options.add_external_initializers(list(self._weights), values)
-        return onnxruntime.InferenceSession(
-            self._graph, options, providers=["CPUExecutionProvider"]
-        )
+        try:
+            return onnxruntime.InferenceSession(
+                self._graph, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # it has a class for each kind of damage
+            raise ValueError(
+                f"the graph is damaged or does not fit the experts: {error}; get the folder again"
+            ) from error
 
 
 def _settings(folder: Path, fast: bool) -> Settings:
@@ -143,7 +163,7 @@ def _unpack(path: Path) -> bytes:
     try:
         with gzip.open(path) as file:
             content = file.read(MAX_GRAPH_BYTES + 1)
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{path}: is damaged: {error}; get the folder again") from error
     if len(content) > MAX_GRAPH_BYTES:
         raise ValueError(f"{path}: has more than {MAX_GRAPH_BYTES} bytes, is no graph of a chain")
@@ -171,7 +191,10 @@ def _in_fours(values: list[np.ndarray]) -> list[list[np.ndarray]]:
 
 
 def _cores() -> int:
-    """That this process may use."""
+    """That this process may use, as PyTorch takes it: OMP_NUM_THREADS, which Ray sets, or all."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdecimal() and int(given):
+        return int(given)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

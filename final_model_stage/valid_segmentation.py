@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             (read_file(file), None) if file else read_sample(folder, name, segmenter.tree)
             for name, file in chosen.items()
         ]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise SystemExit(str(error)) from error
 
     rows = [

@@ -69,7 +69,9 @@ class Settings(ChainParams):
     sha256: dict[str, str] = Field(default_factory=dict)
     """Of each expert's file of weights, as `Segmenter.save` adds them."""
 
-    graphs: dict[str, str] = Field(default_factory=dict)
+    graphs: dict[Annotated[str, Field(pattern=r"^\w+\.onnx\.gz$")], str] = Field(
+        default_factory=dict
+    )
     """File of a graph for ONNX Runtime -> `digest` of the settings that it was recorded for."""
 
     @property

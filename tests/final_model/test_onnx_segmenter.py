@@ -140,6 +140,23 @@ def test_damage_is_named(light: Path) -> None:
         OnnxSegmenter.of_folder(light)
 
 
+def test_a_graph_of_other_experts_is_named(light: Path) -> None:
+    segmenter = OnnxSegmenter.of_folder(light)
+    weights = dict(segmenter._weights)
+    some = next(iter(weights))
+    weights[some] = weights[some][..., :1]
+    with pytest.raises(ValueError, match="does not fit"):
+        OnnxSegmenter(segmenter.settings, segmenter._graph, weights)(images()[0])
+
+
+def test_no_file_outside_the_folder_is_read(light: Path) -> None:
+    values = json.loads((light / "segmenter.json").read_text())
+    graphs = {"../chain.onnx.gz": digest for digest in values["graphs"].values()}
+    (light / "segmenter.json").write_text(json.dumps(values | {"graphs": graphs}))
+    with pytest.raises(ValueError, match="graphs"):
+        Segmenter.load(light)
+
+
 def test_a_folder_with_other_files_is_not_written_into(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
     words = [str(folder / "plain"), "--out", str(tmp_path), "--format", "folder"]
