@@ -19,7 +19,7 @@ fi
 export PATH="$PWD/.venv/bin:$PATH"
 
 # A stamp saves pip's look at every package; a package that satisfies its pin is kept as it is.
-hash=$(cat requirements.txt pyproject.toml | python -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])')
+hash=$(cat requirements-predict.txt requirements.txt pyproject.toml | python -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])')
 stamp=.venv/installed-$hash-$1
 if [ ! -e "$stamp" ]; then
   # What was installed for other requirements is about to change.
@@ -27,7 +27,7 @@ if [ ! -e "$stamp" ]; then
   echo "Installing $1"
   case $1 in
     requirements.txt) wanted=(-r requirements.txt) ;;
-    *) wanted=(-e ".[$1]") ;;
+    *) wanted=(-r requirements.txt -e ".[$1]") ;;
   esac
   python -m pip install --disable-pip-version-check "${wanted[@]}" || return 1
   touch "$stamp"

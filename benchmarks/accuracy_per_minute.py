@@ -45,7 +45,7 @@ from benchmarks.smp_baseline import (
 from final_model_stage import build_segmenter
 from final_model_stage.evaluation.confusion_counts import evaluate
 from final_model_stage.evaluation.metrics import dataset_level_miou
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.atomic_write import atomic_write, write_json
 from preprocessing_stage.dataset.check_dataset import read_pairs, sound
 from preprocessing_stage.dataset.class_tree import ClassTree
@@ -55,10 +55,11 @@ from preprocessing_stage.params import load_params as load_preprocessing_params
 from preprocessing_stage.paths import RENDERED_PEOPLE, SEGMENTER, SHARED_FILE
 from preprocessing_stage.render_people import render_people
 from train_stage import train_shared as train_shared
+from train_stage.colour_statistics import MEAN, STD
 from train_stage.confusion import confusion_matrix
 from train_stage.encoder_weights import load_encoder_weights
-from train_stage.model import MEAN, STD
-from train_stage.params import ExpertParams, load_params
+from train_stage.expert_params import ExpertParams
+from train_stage.params import load_params
 from train_stage.task import Task
 from train_stage.train_expert import run
 
@@ -92,7 +93,7 @@ def train_chain(workspace: Path, data: DatasetFolder, params: Path, share: float
             run(Task.of_expert(name))
         whole = time.perf_counter() - start
         build_segmenter.main()
-        flat, chain = flat_segmenter(SHARED_FILE), Segmenter.load(SEGMENTER)
+        flat, chain = flat_segmenter(SHARED_FILE), TorchSegmenter.load(SEGMENTER)
         return [
             Point("shared", shared / 60, deepest(evaluate(flat, data, "val").counts, tree), True),
             Point("chain", whole / 60, deepest(evaluate(chain, data, "val").counts, tree), True),

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from benchmarks.setup import ROOT
 from final_model_stage.evaluation.confusion_counts import evaluate
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage import class_frequencies, find_grayscale, pack_samples
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 from preprocessing_stage.params import load_params as load_preprocessing_params
@@ -54,7 +54,7 @@ def prepare(arguments: argparse.Namespace) -> Run:
         return statistics
     params = load_preprocessing_params()
     if arguments.step == "evaluation":
-        segmenter = Segmenter.load(arguments.segmenter)
+        segmenter = TorchSegmenter.load(arguments.segmenter)
         return partial(evaluate, segmenter, DatasetFolder(params.data.folder), "val")
     name = arguments.expert or params.class_tree.root.name
     return training(name, arguments.devices, arguments.epochs)

@@ -20,7 +20,7 @@ from final_model_stage.evaluation.confusion_counts import evaluate
 from final_model_stage.evaluation.metrics import summary
 from final_model_stage.params import load_params
 from final_model_stage.print_results import table
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.atomic_write import write_json
 from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
 from preprocessing_stage.params import load_params as load_preprocessing_params
@@ -29,15 +29,15 @@ from train_stage.model import Expert
 from train_stage.params import load_params as load_train_params
 
 
-def flat_segmenter(weights: Path, params: Path = PARAMS_FILE) -> Segmenter:
+def flat_segmenter(weights: Path, params: Path = PARAMS_FILE) -> TorchSegmenter:
     """The network of `weights` as a chain of one expert. Raises OSError, RuntimeError."""
     preprocessing, final = load_preprocessing_params(params), load_params(params)
     shared, tree = load_train_params(params).shared, preprocessing.class_tree.flat()
-    network = Expert(shared.model, len(tree.leaves))
+    network = Expert(shared.model, tree.leaves_of_children(tree.root.name))
     network.load_state_dict(load_file(weights))
     experts = {tree.root.name: shared}
     settings = make_settings(tree, preprocessing.data.longest_side, final, experts)
-    return Segmenter(settings, {tree.root.name: network}, final.precision)
+    return TorchSegmenter(settings, {tree.root.name: network}, final.precision)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -14,7 +14,7 @@ from benchmarks.setup import ROOT, Setup
 from deploy.predict.jobs import Job
 from deploy.predict.output_files import PredictionFiles, Wanted
 from deploy.predict.ray_cluster import predict_on_ray
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmentation import Segmenter
 
 MAX_START = 600
 """Seconds that the workers may take to load; nothing is read before all of them have."""

@@ -19,10 +19,10 @@ from benchmarks.timing import interleaved
 from deploy.predict.images import predict_images
 from deploy.predict.jobs import Job
 from deploy.predict.output_files import PredictionFiles, Wanted
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmentation import Segmenter
 from preprocessing_stage.dataset.prefetch import batches
 from preprocessing_stage.drawing.palette import palette
-from train_stage.model import MEAN, STD
+from train_stage.colour_statistics import MEAN, STD
 from train_stage.precision import pick_precision
 
 BASELINE_SIZE = 256

@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 
 from preprocessing_stage.dataset.class_tree import IGNORE
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
-from train_stage.model import MEAN, STD
+from train_stage.colour_statistics import MEAN, STD
 
 ENCODER = "tf_efficientnet_lite0"
 AS_ONE_EXPERT = (80, 48, 32, 24, 16)

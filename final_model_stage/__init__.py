@@ -12,8 +12,8 @@ __all__ = ["Segmenter", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Segmenter":  # not before it is wanted: it imports torch
-        from final_model_stage.segmenter import Segmenter
+    if name == "Segmenter":  # not before it is wanted: training needs none of its packages
+        from final_model_stage.segmentation import Segmenter
 
         return Segmenter
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

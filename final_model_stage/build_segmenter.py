@@ -29,7 +29,7 @@ def main() -> None:
     experts, metadata = {}, {}
     for name in tree.experts:
         path = EXPERTS / f"{name}.safetensors"
-        experts[name] = Expert(trained[name].model, len(tree.leaves_of(name)))
+        experts[name] = Expert(trained[name].model, tree.leaves_of_children(name))
         experts[name].load_state_dict(load_file(path))
         metadata[name] = read_metadata(path)
     write_segmenter(SEGMENTER, settings, experts, metadata)

@@ -16,7 +16,7 @@ from final_model_stage.evaluation.metrics import summary
 from final_model_stage.evaluation.result_files import write_results
 from final_model_stage.params import load_params
 from final_model_stage.print_results import table
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.atomic_write import refused_in_words
 from preprocessing_stage.dataset.check_dataset import DatasetError, listing_problems
 from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
@@ -39,7 +39,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         params = load_params(arguments.params)
-        segmenter = Segmenter.load(arguments.segmenter, params.precision, fast=arguments.fast)
+        segmenter = TorchSegmenter.load(arguments.segmenter, params.precision, fast=arguments.fast)
     except ValueError as error:
         raise SystemExit(str(error)) from error
     folder = DatasetFolder(arguments.data)

@@ -22,7 +22,7 @@ from matplotlib.patches import Rectangle
 from final_model_stage.evaluation.result_files import read_confusion, read_images, read_metrics
 from final_model_stage.params import load_params
 from final_model_stage.reporting.figures import FAINT, INK, STYLE, Row, panel_figure, save
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.atomic_write import refused_in_words
 from preprocessing_stage.dataset.check_dataset import read_pair, sound
 from preprocessing_stage.dataset.class_tree import ClassTree
@@ -114,7 +114,7 @@ def extremes(rows: Sequence[Mapping[str, str]], figure: str) -> tuple[list[str],
 def main() -> None:
     params = load_params()
     folder = DatasetFolder(load_preprocessing_params().data.folder)
-    segmenter = Segmenter.load(SEGMENTER, params.precision)
+    segmenter = TorchSegmenter.load(SEGMENTER, params.precision)
     tree = segmenter.tree
     figures = read_metrics(FINAL)
     save(class_iou_figure(figures, tree), PICTURES / "class_iou.png", levels=256)
@@ -140,7 +140,7 @@ def main() -> None:
             save(panel_figure(rows, tree, title), PICTURES / f"{file_name}.jpg", dpi=_SHEET_DPI)
 
 
-def segmented(segmenter: Segmenter, folder: DatasetFolder, sample: str, note: str) -> Row:
+def segmented(segmenter: TorchSegmenter, folder: DatasetFolder, sample: str, note: str) -> Row:
     """A sample of the data set with its truth and prediction. Raises DatasetError."""
     pair = sound(folder, read_pair(folder, sample, segmenter.tree))
     return Row(sample, pair.image, segmenter(pair.image), pair.labels, note)

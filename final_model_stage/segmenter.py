@@ -1,24 +1,18 @@
 """The method: the experts chained into one segmenter, from the root of the class tree down.
 
-segmenter = Segmenter.load("models/segmenter")
-labels = segmenter("photograph.jpg")
-
-`Chain` is the method itself, for one image; `Segmenter` feeds it with images.
+`Chain` is the method itself, for one image; `TorchSegmenter` runs it with PyTorch.
+`final_model_stage.onnx_segmenter` runs a graph that was recorded of it.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from final_model_stage.chain.decisions import (
@@ -29,15 +23,15 @@ from final_model_stage.chain.decisions import (
     resize,
 )
 from final_model_stage.chain.files import read_segmenter, write_segmenter
-from final_model_stage.chain.image_input import ImageInput, to_rgb
 from final_model_stage.chain.runner import Runner
 from final_model_stage.chain.settings import Settings
 from final_model_stage.chain.views import View
-from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
+from final_model_stage.segmentation import Precision, Segmentation, Segmenter, Watcher
+from preprocessing_stage.dataset.class_tree import BACKGROUND
 from preprocessing_stage.dataset.shrink import shrink
 from train_stage.model import Expert
 from train_stage.node_split import NodeSplit, most_probable, region_of
-from train_stage.precision import Precision, pick_precision
+from train_stage.precision import pick_precision
 from train_stage.regions import (
     clip_box,
     dilate,
@@ -157,111 +151,65 @@ class Chain:
         return self.traced or bool(region.any())
 
 
-@dataclass(frozen=True)
-class Segmentation:
-    """The prediction for one image of height H and width W."""
-
-    labels: np.ndarray
-    """(H, W) uint8 leaf ids."""
-    leaf_probabilities: np.ndarray
-    """(leaves, H, W) float32 in the order of `tree.leaves`; their sum is 1 everywhere."""
-    uncertainty: np.ndarray
-    """(H, W) float32: entropy of the leaf probabilities over its maximum, from 0 to 1."""
-    tree: ClassTree
-
-    def probability(self, name: str) -> np.ndarray:
-        """(H, W) float32 of one class: the sum of its leaves."""
-        result: np.ndarray = self.leaf_probabilities[self.tree.rows(name)].sum(0)
-        return result
-
-    def probabilities(self, level: int) -> dict[str, np.ndarray]:
-        """Class name -> (H, W) float32 for the classes of a level. Raises ValueError."""
-        if not 0 <= level < self.tree.depth:
-            raise ValueError(f"level is {level}; the tree has levels 0 to {self.tree.depth - 1}")
-        return {node.name: self.probability(node.name) for node in self.tree.level(level)}
-
-
-class Segmenter:
-    """A chain of experts, from the root of the class tree down to its leaves."""
+class TorchSegmenter(Segmenter):
+    """A segmenter in PyTorch, on any device."""
 
     def __init__(
         self,
         settings: Settings,
         experts: Mapping[str, Expert],
-        precision: Literal["auto"] | Precision = "auto",
+        precision: Precision = "auto",
         device: str | None = None,
     ) -> None:
         """experts: one for each inner node of the tree. device: None = a GPU where there is one.
 
         Raises ValueError for an unknown precision.
         """
-        self.settings = settings
+        super().__init__(settings)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         bf16 = pick_precision(precision, self.device.type) == "bf16-mixed"
         self.chain = Chain(settings, device=self.device)
-        self.tree = self.chain.tree
         self.experts = {name: experts[name] for name in self.tree.experts}
         self.runner = Runner(settings, self.experts, self.device, bf16)
-        self._process = os.getpid()
 
-    @classmethod
+    @staticmethod
     def load(
-        cls,
         path: Path | str,
-        precision: Literal["auto"] | Precision = "auto",
+        precision: Precision = "auto",
         *,
         fast: bool = False,
         device: str | None = None,
-    ) -> Segmenter:
-        """The segmenter in a folder. Raises OSError, or ValueError if its files do not fit.
-
-        fast: one view by each expert, without test-time augmentation, whatever the settings say.
-        """
+    ) -> TorchSegmenter:
+        """As `Segmenter.load`, in PyTorch in any case."""
         settings, experts = read_segmenter(Path(path))
-        if fast:
-            settings = settings.model_copy(update={"tta_views": False, "tta_flip": False})
-        return cls(settings, experts, precision, device)
+        return TorchSegmenter(settings.fast if fast else settings, experts, precision, device)
 
     def save(self, path: Path | str) -> None:
         """Write `segmenter.json` and a safetensors file for each expert into the folder `path`."""
         write_segmenter(Path(path), self.settings, self.experts)
 
-    def __call__(self, image: ImageInput) -> np.ndarray:
-        """Leaf ids (H, W) uint8 of an image: RGB (H, W, 3) uint8, a PIL image, or a file's path.
+    def _label_maps(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [labels for labels, _ in self.predict(images)]
 
-        Raises ValueError for an image that cannot be read, TypeError for anything else.
-        """
-        pixels, size = to_rgb(image)
-        [(labels, _)] = self.predict([pixels])
-        if labels.shape == size:
-            return labels
-        return np.asarray(Image.fromarray(labels).resize(size[::-1], Image.Resampling.NEAREST))
-
-    def segment(self, image: ImageInput) -> Segmentation:
-        """Leaf ids with probabilities and uncertainty; of a file, sides up to 2,048 pixels."""
-        pixels, _ = to_rgb(image)
-        [(labels, conditionals)] = self.predict([pixels])
+    def _segment(self, image: np.ndarray, watch: Watcher | None) -> Segmentation:
+        [(labels, conditionals)] = self.predict([image], watch=watch)
         probabilities = leaf_probabilities(self.tree, resize(conditionals, labels.shape))
-        entropy = -(probabilities * probabilities.clamp(min=1e-12).log()).sum(0)
-        uncertainty = entropy / np.log(len(self.tree.leaves))
-        return Segmentation(labels, probabilities.numpy(), uncertainty.numpy(), self.tree)
+        return Segmentation(labels, probabilities.numpy(), self.tree)
 
     def predict(
         self,
         images: Sequence[np.ndarray],
         oracle: Sequence[Conditionals] | None = None,
         root: Sequence[Tensor] | None = None,
+        watch: Watcher | None = None,
     ) -> list[tuple[np.ndarray, Conditionals]]:
         """Leaf ids (H, W) uint8 of each image, and all conditionals at the reduced size.
 
         oracle: per image, at its own size, conditionals that replace those of the experts they
         name. root: what `predict_root` gave for the images, so that it is not predicted again.
+        watch: see `segment`.
         """
-        if os.getpid() != self._process:
-            raise RuntimeError(
-                "this process was forked after the segmenter was loaded, and torch would wait for "
-                "ever; load the segmenter in the process itself, or start it with `spawn`"
-            )
+        self._check(images)
         small = self._reduced(images)
         parents = [
             {
@@ -277,7 +225,7 @@ class Segmenter:
             height, width = image.shape[1:]
             descents.append(self.chain.descend(height, width, some, root[i] if root else None))
         results = []
-        for index, conditionals in enumerate(self.runner.run(small, descents)):
+        for index, conditionals in enumerate(self.runner.run(small, descents, watch)):
             full = resize(conditionals, images[index].shape[:2])
             if oracle:
                 full |= {name: truth.to(self.device) for name, truth in oracle[index].items()}
@@ -296,11 +244,6 @@ class Segmenter:
 
     def _reduced(self, images: Sequence[np.ndarray]) -> list[Tensor]:
         """(3, h, w) float in 0..1 of each image, no longer than training samples were."""
-        for image in images:
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-                raise ValueError(
-                    f"image is {image.dtype} {image.shape}, needs RGB, uint8 (height, width, 3)"
-                )
         small = [shrink(image, self.settings.longest_side) for image in images]
         on_device = (torch.from_numpy(image.copy()).to(self.device) for image in small)
         return [image.permute(2, 0, 1).float() / 255 for image in on_device]

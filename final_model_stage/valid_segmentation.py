@@ -30,7 +30,7 @@ import numpy as np
 from final_model_stage.chain.find_segmenter import find_segmenter
 from final_model_stage.image_reader import DecodeError, decode_image
 from final_model_stage.reporting.figures import Row, panel_figure, save
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmentation import Segmenter
 from final_model_stage.validation_images import open_data, validation_ids
 from preprocessing_stage.dataset.check_dataset import DatasetError, read_pair, sound
 from preprocessing_stage.dataset.class_tree import ClassTree

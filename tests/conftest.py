@@ -32,6 +32,7 @@ TINY = {
         **{"encoder": "unet", "base_channels": 8, "max_channels": 16, "depth": 2},
         **{"stem_stride": 2, "initial_pool": 1, "norm": "layer", "dropout": 0.1},
         **{"finest_scale": 0, "parent_channels": False, "rejects": False},
+        "targets": "leaves",
     },
     "train.regions": "labelled",
     "out_of_fold.map_size": 16,

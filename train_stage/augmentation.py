@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from train_stage.params import AugmentationParams
+from train_stage.expert_params import AugmentationParams
 
 LUMA = (0.299, 0.587, 0.114)
 """Of red, green and blue in ITU-R BT.601."""

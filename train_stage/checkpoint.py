@@ -7,7 +7,7 @@ import io
 import json
 import shutil
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ class Checkpoint:
     """One file in a folder that is named for everything that determines the run.
 
     Another param, other data or other code is another folder, so a checkpoint never continues a
-    run that it does not belong to.
+    run that it does not belong to. Once a run has one, it takes the place of those that unfinished
+    runs of the same expert left.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class Checkpoint:
         """determined_by: JSON-able values that the run depends on."""
         text = json.dumps(determined_by, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        self.folder = folder / f"{expert}-{digest}"
+        self.expert, self.folder = expert, folder / f"{expert}-{digest}"
         self._file = self.folder / "state.pt"
         self._took, self._ended = 0.0, time.monotonic()
 
@@ -59,8 +60,17 @@ class Checkpoint:
         with atomic_write(self._file, "wb") as file:
             file.write(hashlib.sha256(buffer.getbuffer()).digest())
             file.write(buffer.getbuffer())
+        self._remove_others()
         self._ended = time.monotonic()
         self._took = self._ended - began
+
+    def _remove_others(self) -> None:
+        """Not those of finished runs, whose results DVC may yet record, nor of running ones."""
+        for other in self.folder.parent.glob(f"{self.expert}-*"):
+            if other == self.folder or (other / FINISHED).exists():
+                continue
+            with suppress(SystemExit), file_lock(other / "lock", "training this expert"):
+                shutil.rmtree(other, ignore_errors=True)
 
     def finish(self) -> None:
         """The results are written, but DVC has not recorded them yet: a kill must not lose them."""

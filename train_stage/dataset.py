@@ -14,7 +14,7 @@ from preprocessing_stage.dataset.class_tree import IGNORE, ClassTree
 from preprocessing_stage.dataset.packed_samples import PackedSplit
 from train_stage.augmentation import FLIP, random_colours, random_frames, random_numbers
 from train_stage.canvases import Canvases
-from train_stage.params import ExpertParams
+from train_stage.expert_params import ExpertParams
 from train_stage.parents import ParentPredictions
 from train_stage.regions import (
     bounding_box,
@@ -87,10 +87,12 @@ class ExpertSamples(Dataset[Batch]):
         self.used = list(boxes)
         if not self.used:
             name = split.rows[0].split if split.rows else "empty"
-            left = f", but for the {len(without)} gray ones that `gray: drop` leaves out"
+            # Of this split, whatever else `without` names.
+            left = f", but for the {len(split) - len(wanted)} left out by `gray: drop` or a fold"
             raise SystemExit(
                 f"expert {expert}: no sample of the {name} split contains its region"
-                f"{left if without else ''}; add samples, or take this node out of the tree"
+                f"{left if len(wanted) < len(split) else ''}; add samples, or take this node out "
+                "of the tree"
             )
         places = tree.flipped(expert)
         self.flipped_leaves = torch.tensor(places, device=self.device)

@@ -40,7 +40,8 @@ class Loaders:
 
 
 def make_loaders(task: Task, fabric: Fabric) -> Loaders:
-    """Raises SystemExit if a split has no sample of the region, or processes no equal share."""
+    """Raises SystemExit if a split has no sample of the region, processes no equal share of a
+    batch, or batch norms a single value."""
     workers = task.machine.loader_workers
     if workers:
         _check_shared_memory(task)
@@ -56,6 +57,8 @@ def make_loaders(task: Task, fabric: Fabric) -> Loaders:
             f"{fabric.world_size} processes; each takes an equal share of every batch, and there "
             f"are {len(train)} samples"
         )
+    if problem := task.params.batch_norm_problem(batches.batch_size // fabric.world_size):
+        raise SystemExit(f"{task.section}.{problem}; there are {len(train)} samples")
     in_order = EpochBatches(len(val), size, seed=None, **share)
     options: dict[str, Any] = {"batch_size": None, "num_workers": workers}
     return Loaders(
@@ -114,13 +117,14 @@ def _parents(task: Task, split: PackedSplit, device: torch.device) -> ParentPred
 def weighted_split(task: Task) -> WeightedSplit:
     """The node's split, weighted by how often its classes occur in training."""
     pixels, power = read_pixels("train"), task.params.loss.class_weight_power
+    learns_leaves = task.params.model.targets == "leaves"
 
     def weights(nodes: Sequence[Node]) -> torch.Tensor:
         return class_weights([pixels[node.name] for node in nodes], power)
 
     split = WeightedSplit(
         torch.from_numpy(task.tree.leaves_of_children(task.node)),
-        leaf_weights=weights(task.tree.leaves_of(task.node)),
+        leaf_weights=weights(task.tree.leaves_of(task.node)) if learns_leaves else None,
         child_weights=weights(task.tree[task.node].children),
     )
     return split.with_rejected() if task.params.model.rejects else split

@@ -29,8 +29,8 @@ def class_weights(pixels: Sequence[int], power: float) -> Tensor:
 class WeightedSplit(NodeSplit):
     """A split with the class weights of its loss."""
 
-    leaf_weights: Tensor
-    """(leaves,) float32."""
+    leaf_weights: Tensor | None
+    """(leaves,) float32; None: leaves are not told apart."""
     child_weights: Tensor
     """(children,) float32."""
 
@@ -38,23 +38,26 @@ class WeightedSplit(NodeSplit):
         """With what is none of the leaves as one more leaf, a child of its own, of mean weight."""
         leaves = F.pad(self.leaves, (0, 1, 0, 1))
         leaves[-1, -1] = True
-        one = torch.ones(1)
-        return WeightedSplit(
-            leaves, torch.cat([self.leaf_weights, one]), torch.cat([self.child_weights, one])
-        )
+        one, own = torch.ones(1), self.leaf_weights
+        leaf_weights = None if own is None else torch.cat([own, one])
+        return WeightedSplit(leaves, leaf_weights, torch.cat([self.child_weights, one]))
 
     def to(self, device: torch.device | None) -> WeightedSplit:
-        return WeightedSplit(*(tensor.to(device) for tensor in vars(self).values()))
+        own = self.leaf_weights
+        leaf_weights = None if own is None else own.to(device)
+        return WeightedSplit(self.leaves.to(device), leaf_weights, self.child_weights.to(device))
 
 
 def expert_loss(logits: Tensor, target: Tensor, split: WeightedSplit, dice_weight: float) -> Tensor:
     """Weighted cross-entropy + dice_weight x soft Dice, of the leaves and, where children have
-    several, of the children as well; a scalar.
+    several, of the children as well; of the children alone without leaf weights; a scalar.
 
     logits: (B, leaves, S, S) float. target: (B, S, S) long, index of the leaf or 255 = ignored.
     """
-    tasks = [(logits, target, split.leaf_weights)]
-    if len(split.child_weights) < len(split.leaf_weights):
+    tasks = []
+    if split.leaf_weights is not None:
+        tasks.append((logits, target, split.leaf_weights))
+    if split.leaf_weights is None or len(split.child_weights) < len(split.leaf_weights):
         tasks.append((split.children(logits), split.child_of(target), split.child_weights))
     losses = [cross_entropy(*task) + dice_weight * dice(*task[:2]) for task in tasks]
     return torch.stack(losses).sum(0).mean()

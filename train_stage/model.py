@@ -10,21 +10,20 @@ from itertools import pairwise
 from types import MethodType
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train_stage.params import ModelParams
-
-# Mean and standard deviation of ImageNet's photographs in 0..1, the usual normalisation.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+from train_stage.colour_statistics import MEAN, STD
+from train_stage.model_params import ModelParams
 
 
 class Expert(nn.Module):
     """Image and region in, logits of the region's leaves out; a child is the sum of its leaves.
 
-    So the expert learns its split from the parts: a leg teaches the root what a body is.
+    So the expert learns its split from the parts: a leg teaches the root what a body is. With
+    `targets: children` it learns the children alone, and gives the leaves of each equal shares.
 
     Normalises, then zeroes whatever lies outside the region: a pixel that the expert must not
     see is the mean colour. Training, chain and export all zero here and nowhere else.
@@ -33,14 +32,20 @@ class Expert(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, params: ModelParams, leaves: int) -> None:
+    def __init__(self, params: ModelParams, children: np.ndarray) -> None:
+        """children: (children, leaves) bool, see `ClassTree.leaves_of_children`."""
         super().__init__()
+        outputs, leaves = children.shape
+        self.logits = leaves + params.rejects
+        """Their number."""
         self.parent_channels = leaves * params.parent_channels
         kind = Encoder if params.encoder == "unet" else TimmEncoder
         encoder: Encoder | TimmEncoder = kind(params, 3 + self.parent_channels)
         self.encoder, self.finest_scale = encoder, params.finest_scale
         self.decoder = Decoder(encoder.channels[params.finest_scale :], params)
-        self.head = nn.Conv2d(self.decoder.channels[0], leaves + params.rejects, 1)
+        self.shares = Shares(children, params.rejects) if params.targets == "children" else None
+        outputs = outputs if self.shares else leaves
+        self.head = nn.Conv2d(self.decoder.channels[0], outputs + params.rejects, 1)
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)
@@ -57,7 +62,8 @@ class Expert(nn.Module):
             x = torch.cat([x, parent], 1)
         x = (x * region).contiguous(memory_format=torch.channels_last)
         x = self.head(self.decoder(self.encoder(x)[self.finest_scale :]))
-        return F.interpolate(x.float(), size=image.shape[-2:], mode="bilinear")
+        x = F.interpolate(x.float(), size=image.shape[-2:], mode="bilinear")
+        return self.shares(x) if self.shares else x
 
     def stochastic_encoder(self) -> None:
         """Put the encoder into evaluation mode but for its dropout.
@@ -67,6 +73,28 @@ class Expert(nn.Module):
         """
         self.encoder.eval()
         self.encoder.dropout.train()
+
+
+class Shares(nn.Module):
+    """Logits of leaves from those of children, after them that of no leaf if there is one: each
+    leaf has an equal share of its child's probability."""
+
+    child: Tensor
+    log_leaves: Tensor
+
+    def __init__(self, children: np.ndarray, rejects: bool) -> None:
+        super().__init__()
+        if rejects:
+            children = np.pad(children, (0, 1))
+            children[-1, -1] = True
+        child = children.argmax(0)
+        log_leaves = torch.tensor(children.sum(1)[child]).float().log()
+        self.register_buffer("child", torch.tensor(child), persistent=False)
+        self.register_buffer("log_leaves", log_leaves.view(-1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, children, S, S) -> (B, leaves, S, S)."""
+        return x.index_select(1, self.child) - self.log_leaves
 
 
 class Encoder(nn.Module):

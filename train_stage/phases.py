@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from train_stage.params import ExpertParams
+from train_stage.expert_params import ExpertParams
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.params import load_params as load_preprocessing_params
 from preprocessing_stage.paths import EXPERTS, OUT_OF_FOLD, SHARED_FILE
+from train_stage.expert_params import ExpertParams
 from train_stage.init_from import init_file
-from train_stage.params import SHARED, ExpertParams, MachineParams, load_params, section_of
+from train_stage.params import SHARED, MachineParams, load_params, section_of
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def train(task: Task, fabric: Fabric, checkpoint: Checkpoint) -> tuple[Trainer, 
                 iou(confusion)[: len(task.children)],
             )
             if examples and (epoch % task.params.examples_every == 0 or epoch == phase.epochs):
-                history.add_examples(examples, trainer.predict(examples))
+                history.add_examples(*trainer.shown(examples))
             progress.set_postfix(loss=row["loss"], mIoU=row["mIoU"])
             if fabric.is_global_zero and (checkpoint.is_due() or epoch == phase.epochs):
                 state = {"phase": index, "epochs_of_phase": epoch, "history": history.rows}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ class Trainer:
         torch.manual_seed(params.seed)
         self.fabric, self.loaders, self.params = fabric, loaders, params
         self.split = loaders.split.to(fabric.device)
-        self.model = Expert(params.model, len(task.tree.leaves_of(task.node)))
+        self.model = Expert(params.model, task.tree.leaves_of_children(task.node))
         if params.encoder_weights and isinstance(self.model.encoder, TimmEncoder):
             net, name = self.model.encoder.net, params.model.encoder
             load_encoder_weights(net, name, params.encoder_weights)
@@ -170,6 +171,14 @@ class Trainer:
             batch = batch.to(self.fabric.device)
             result: torch.Tensor = self.average.module(batch.image, batch.region, batch.parent)
             return result
+
+    def shown(self, batch: Batch) -> tuple[Batch, torch.Tensor]:
+        """A batch and its logits, of what the network learns to tell apart."""
+        logits = self.predict(batch)
+        if self.split.leaf_weights is not None:
+            return batch, logits
+        split = self.split.to(batch.target.device)
+        return replace(batch, target=split.child_of(batch.target)), self.split.children(logits)
 
     def _sum(self, value: torch.Tensor) -> torch.Tensor:
         """Over all processes."""

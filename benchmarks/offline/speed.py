@@ -13,8 +13,9 @@ from dataclasses import replace
 import torch
 from tqdm import tqdm
 
+from train_stage.expert_params import ExpertParams
 from train_stage.loaders import make_loaders
-from train_stage.params import SHARED, WITHOUT_PARENT, ExpertParams, merge
+from train_stage.params import SHARED, WITHOUT_PARENT, merge
 from train_stage.phases import phases
 from train_stage.task import Task
 from train_stage.train_expert import launch

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from final_model_stage.chain.find_segmenter import find_segmenter
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmentation import Segmenter
 from final_model_stage.validation_images import open_data, spread_images
 
 EXAMPLES = 8

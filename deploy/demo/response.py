@@ -12,17 +12,15 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image
 
 from deploy.demo.trace import ExpertTrace, TracedView, segment_with_trace
 from final_model_stage.reporting.templates import css
-from final_model_stage.segmenter import Segmentation, Segmenter
+from final_model_stage.segmentation import Segmentation, Segmenter
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.dataset.shrink import shrink
 from preprocessing_stage.drawing.palette import class_colours
-from train_stage.model import MEAN
+from train_stage.colour_statistics import MEAN
 
 SHOWN_SIDE = 800
 """Pixels of the photograph's longest side on the page."""
@@ -61,8 +59,14 @@ def planes(result: Segmentation, size: tuple[int, int]) -> np.ndarray:
     indices = result.tree.leaf_of_id(result.tree.root.name)[nearest(result.labels, size)]
     values = np.concatenate([result.uncertainty[None], result.leaf_probabilities])
     if values.shape[1:] != size:
-        values = F.interpolate(torch.from_numpy(values)[None], size, mode="bilinear")[0].numpy()
+        values = np.stack([bilinear(plane, size) for plane in values])
     return np.concatenate([indices[None], (values * 255).round().astype(np.uint8)])
+
+
+def bilinear(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) float32, scaled to `size`, with 0 to 1 kept."""
+    image = Image.fromarray(values)
+    return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR)).clip(0, 1)
 
 
 def nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deploy.demo.response import jpeg, response
 from final_model_stage.image_reader import DecodeError, decode_image
 from final_model_stage.reporting.templates import fill
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmentation import Segmenter
 from preprocessing_stage.dataset.shrink import shrink
 
 PAGE = Path(__file__).parent / "page"

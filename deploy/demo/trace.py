@@ -1,26 +1,16 @@
 """A trace of the chain: the region of each expert, its views, and what it predicted for them.
 
-Recorded by forward hooks while the segmenter runs, so it shows what happens and not a second
-implementation of it. An expert may predict several views, flipped ones and MC-dropout samples.
+The segmenter itself shows them while it runs, so the trace is no second implementation of it.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from final_model_stage.segmenter import Segmentation, Segmenter
-
-Call = tuple[Tensor, Tensor, Tensor]
-"""Of an expert: crop (3, S, S), mask (1, S, S), probabilities (children, S, S)."""
-
-_hooked = threading.Lock()
+from final_model_stage.segmentation import SeenView, Segmentation, Segmenter
+from preprocessing_stage.dataset.class_tree import ClassTree
 
 
 @dataclass(frozen=True)
@@ -50,58 +40,23 @@ def segment_with_trace(
     segmenter: Segmenter, image: np.ndarray
 ) -> tuple[Segmentation, list[ExpertTrace]]:
     """`segmenter.segment` of an RGB image (H, W, 3) uint8, and the trace of each expert."""
-    with _hooked, _record_calls(segmenter) as calls:
-        result = segmenter.segment(image)
-    regions = _regions(result)
+    seen: list[SeenView] = []
+    result = segmenter.segment(image, seen.append)
+    tree, regions = segmenter.tree, _regions(result)
     return result, [
-        ExpertTrace(name, regions[name], _views(calls[name])) for name in segmenter.tree.experts
+        ExpertTrace(name, regions[name], [_traced(v, tree) for v in seen if v.expert == name])
+        for name in tree.experts
     ]
 
 
-@contextmanager
-def _record_calls(segmenter: Segmenter) -> Iterator[dict[str, list[Call]]]:
-    """Expert name -> its calls, filled while the block runs."""
-    calls: dict[str, list[Call]] = {name: [] for name in segmenter.runner.experts}
-
-    def record(name: str, inputs: tuple[Tensor, Tensor, Tensor | None], logits: Tensor) -> None:
-        crops, masks, _ = inputs
-        split = segmenter.chain.splits[name].leaves
-        leaves = logits.softmax(1)[:, : split.shape[1]]  # after them may come that of none
-        call = (crops, masks, torch.stack([leaves[:, own].sum(1) for own in split], 1))
-        calls[name] += zip(*(tensor.detach().float().cpu() for tensor in call), strict=True)
-
-    def hook(name: str, expert: nn.Module) -> torch.utils.hooks.RemovableHandle:
-        return expert.register_forward_hook(lambda _, inputs, logits: record(name, inputs, logits))
-
-    handles = [hook(name, expert) for name, expert in segmenter.runner.experts.items()]
-    try:
-        yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _views(calls: list[Call]) -> list[TracedView]:
-    """One view for all calls with the same crop or its flip, with the mean of what they gave."""
-    groups: list[tuple[Tensor, Tensor, list[Tensor]]] = []
-    for crop, mask, probabilities in calls:
-        for first, _, predictions in groups:
-            if torch.equal(crop, first):
-                predictions.append(probabilities)
-                break
-            if torch.equal(crop.flip(-1), first):
-                predictions.append(probabilities.flip(-1))
-                break
-        else:
-            groups.append((crop, mask, [probabilities]))
-    return [
-        TracedView(
-            (crop.permute(1, 2, 0).clamp(0, 1) * 255).round().byte().numpy(),
-            mask[0].numpy() > 0.5,
-            torch.stack(predictions).mean(0).numpy(),
-        )
-        for crop, mask, predictions in groups
-    ]
+def _traced(view: SeenView, tree: ClassTree) -> TracedView:
+    children = tree.leaves_of_children(view.expert)
+    leaves = view.probabilities[: children.shape[1]]  # after them may come that of none
+    return TracedView(
+        (view.crop.transpose(1, 2, 0).clip(0, 1) * 255).round().astype(np.uint8),
+        view.mask,
+        np.stack([leaves[own].sum(0) for own in children]),
+    )
 
 
 def _regions(result: Segmentation) -> dict[str, np.ndarray]:

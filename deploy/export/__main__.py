@@ -1,12 +1,15 @@
-"""Export a segmenter as one file that runs without this project.
+"""Export a segmenter for other runtimes.
 
     python -m deploy.export pretrained/default --out exported
     python -m deploy.export models/segmenter --out exported --format torch --images photos
+    python -m deploy.export models/segmenter --out light --format folder
 
-Writes DIR/segmenter.onnx, or DIR/segmenter.pt2 for torch.export. Input: an image (H, W, 3) uint8 of
-any size. Outputs: `probabilities` (leaves, H, W) float32 and `labels` (H, W) uint8 leaf ids. The
-file is kept only if it gives the segmenter's labels for 99.9 % of the pixels of some images: those
-of --images, else of the validation split, else drawn ones. See docs/export.md.
+Writes DIR/segmenter.onnx, or DIR/segmenter.pt2 for torch.export, or with `--format folder` the
+segmenter's folder with graphs for ONNX Runtime, with which this project predicts without PyTorch.
+Input of the files: an image (H, W, 3) uint8 of any size. Outputs: `probabilities` (leaves, H, W)
+float32 and `labels` (H, W) uint8 leaf ids. What is written is kept only if it gives the
+segmenter's labels for 99.9 % of the pixels of some images: those of --images, else of the
+validation split, else drawn ones. See docs/export.md.
 """
 
 from __future__ import annotations
@@ -16,26 +19,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.export.formats import FORMATS
+from deploy.export.formats import FOLDER, FORMATS, new_file, new_folder
 from deploy.export.verify import draw_images, find_photographs, latency, verify
-from final_model_stage.segmenter import Segmenter
-from preprocessing_stage.dataset.atomic_write import atomic_write
+from final_model_stage.segmenter import TorchSegmenter
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
-    chosen = FORMATS[arguments.format]
-    path = arguments.out / chosen.file
     try:
         photographs = find_photographs(arguments.images, arguments.out)
         images = photographs or draw_images()
-        segmenter = Segmenter.load(arguments.segmenter, "32-true")
-        content = chosen.encode(segmenter)
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path, "wb") as file:
-            file.write(content)
-            file.flush()
-            run = chosen.open(Path(file.name))
+        segmenter = TorchSegmenter.load(arguments.segmenter, "32-true")
+        if arguments.format == FOLDER:
+            path, new = arguments.out, new_folder(segmenter, arguments.segmenter, arguments.out)
+        else:
+            kind = FORMATS[arguments.format]
+            path, new = arguments.out / kind.file, new_file(kind, segmenter, arguments.out)
+        with new as run:
             agreement = verify(segmenter, run, images)
     except (OSError, ValueError, ImportError) as error:
         print(error, file=sys.stderr)
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("segmenter", type=Path, metavar="SEGMENTER", help="folder with segmenter.json")
     add("--out", type=Path, required=True, metavar="DIR", help="where the file is written")
-    add("--format", choices=tuple(FORMATS), default="onnx", help="default %(default)s")
+    add("--format", choices=(*FORMATS, FOLDER), default="onnx", help="default %(default)s")
     add("--images", nargs="+", default=[], metavar="FILE", help="or folders, to verify it on")
     add("--latency", action="store_true", help="also measure it, next to PyTorch's")
     return parser

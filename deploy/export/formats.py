@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -12,9 +13,13 @@ import numpy as np
 import torch
 
 from deploy.export.graph import ChainGraph, Networks, export_chain
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.onnx_segmenter import OnnxSegmenter
+from final_model_stage.segmenter import TorchSegmenter
+from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.drawing.palette import palette
+
+_NEEDS = "ONNX needs pip install '.[export]'"
 
 Run = Callable[[np.ndarray], np.ndarray]
 """Image (H, W, 3) uint8 -> leaf ids (H, W) uint8."""
@@ -23,12 +28,34 @@ Run = Callable[[np.ndarray], np.ndarray]
 @dataclass(frozen=True)
 class Format:
     file: str
-    encode: Callable[[Segmenter], bytes]
+    encode: Callable[[TorchSegmenter], bytes]
     """The content of the file. Raises ValueError for a segmenter with MC-dropout samples."""
     open: Callable[[Path], Run]
 
 
-def encode_torch(segmenter: Segmenter) -> bytes:
+@contextmanager
+def new_file(kind: Format, segmenter: TorchSegmenter, out: Path) -> Iterator[Run]:
+    """The exported segmenter, to be verified within the block; its file is kept after it."""
+    content = kind.encode(segmenter)
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_write(out / kind.file, "wb") as file:
+        file.write(content)
+        file.flush()
+        yield kind.open(Path(file.name))
+
+
+@contextmanager
+def new_folder(segmenter: TorchSegmenter, source: Path, out: Path) -> Iterator[Run]:
+    """The same for a segmenter's folder with graphs. source: the segmenter's own folder."""
+    try:
+        from deploy.export.folder import folder_with_graphs
+    except ImportError as error:
+        raise ImportError(_NEEDS) from error
+    with folder_with_graphs(segmenter, source, out) as folder:
+        yield OnnxSegmenter.of_folder(folder)
+
+
+def encode_torch(segmenter: TorchSegmenter) -> bytes:
     """As torch.export saves it; `classes` and `colours` are extra files."""
     graph = ChainGraph(segmenter.settings, Networks(segmenter.experts))
     file = BytesIO()
@@ -36,14 +63,14 @@ def encode_torch(segmenter: Segmenter) -> bytes:
     return file.getvalue()
 
 
-def encode_onnx(segmenter: Segmenter) -> bytes:
+def encode_onnx(segmenter: TorchSegmenter) -> bytes:
     """As ONNX; `classes` and `colours` are in its metadata."""
     try:
         import onnx_ir
 
         from deploy.export.onnx_file import chain_model
     except ImportError as error:
-        raise ImportError("ONNX needs pip install '.[export]'") from error
+        raise ImportError(_NEEDS) from error
     model = chain_model(segmenter.settings, segmenter.experts)
     model.metadata_props.update(metadata(segmenter.tree))
     content: bytes = onnx_ir.to_proto(model).SerializeToString()
@@ -75,7 +102,7 @@ def open_onnx(path: Path) -> Run:
     try:
         import onnxruntime
     except ImportError as error:
-        raise ImportError("ONNX needs pip install '.[export]'") from error
+        raise ImportError(_NEEDS) from error
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda image: session.run(["labels"], {"image": image})[0]
 
@@ -84,3 +111,5 @@ FORMATS = {
     "onnx": Format("segmenter.onnx", encode_onnx, open_onnx),
     "torch": Format("segmenter.pt2", encode_torch, open_torch),
 }
+FOLDER = "folder"
+"""The format that is not one file."""

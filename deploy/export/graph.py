@@ -44,21 +44,25 @@ class Networks(nn.Module):
 class ChainGraph(nn.Module):
     """A segmenter that can be recorded: for one image of any size."""
 
-    def __init__(self, settings: Settings, experts: Experts) -> None:
-        """Raises ValueError for MC-dropout samples: a graph is deterministic."""
+    def __init__(self, settings: Settings, experts: Experts, *, watched: bool = False) -> None:
+        """watched: whether it also gives what each expert sees and predicts.
+
+        Raises ValueError for MC-dropout samples: a graph is deterministic.
+        """
         super().__init__()
         if settings.mc_dropout_samples > 1:
             raise ValueError(
                 f"the segmenter averages {settings.mc_dropout_samples} MC-dropout samples, which "
                 "no graph can repeat; export one with `mc_dropout_samples` 1 in segmenter.json"
             )
-        self.settings, self.experts = settings, experts
+        self.settings, self.experts, self.watched = settings, experts, watched
         self.chain = Chain(settings, traced=True)
         for name, expert in settings.experts.items():
             self.register_buffer(f"centres_{name}", pixel_centres(expert.input_size))
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Leaf probabilities (leaves, H, W) float32 and leaf ids (H, W) uint8.
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Leaf probabilities (leaves, H, W) float32 and leaf ids (H, W) uint8; if watched, also
+        of each view whether it is used, crop, mask and probabilities as in SeenView.
 
         image: (H, W, 3) uint8 RGB.
         """
@@ -66,17 +70,21 @@ class ChainGraph(nn.Module):
         small = self._shrink(image.permute(2, 0, 1)[None].float())[0] / 255
         descent = self.chain.descend(*small.shape[1:])
         view = next(descent)
+        seen: list[Tensor] = []
         while True:
             try:
-                view = descent.send(self._predict(view, small))
+                pasted, *shown = self._predict(view, small)
+                seen += shown
+                view = descent.send(pasted)
             except StopIteration as end:
                 conditionals = resize(end.value, (height, width))
                 break
         labels = decide(self.chain.tree, conditionals, self.settings.mode)
-        return leaf_probabilities(self.chain.tree, conditionals), labels
+        probabilities = leaf_probabilities(self.chain.tree, conditionals)
+        return (probabilities, labels, *seen) if self.watched else (probabilities, labels)
 
-    def _predict(self, view: View, image: Tensor) -> Tensor:
-        """Leaf probabilities (leaves, h, w) of a view of an image (3, h, w)."""
+    def _predict(self, view: View, image: Tensor) -> tuple[Tensor, ...]:
+        """Leaf probabilities (leaves, h, w) of a view of an image (3, h, w), and what it saw."""
         crop, mask, parent = view.crop(image, self.get_buffer(f"centres_{view.expert}"))
         used = view.used.any()
 
@@ -86,7 +94,7 @@ class ChainGraph(nn.Module):
         told = None if parent is None else parent[None]
         flipped = self.chain.tree.flipped(view.expert) if self.settings.tta_flip else None
         [found] = predict(network, crop[None], mask[None], told, flipped)
-        return view.paste(found)
+        return view.paste(found), used, crop, mask[0] > 0.5, found
 
     def _shrink(self, image: Tensor) -> Tensor:
         """As preprocessing_stage.dataset.shrink: (1, 3, H, W) float32 of whole numbers 0 to 255."""

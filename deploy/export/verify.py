@@ -15,7 +15,7 @@ from deploy.export.drawn_scenes import drawn_scenes
 from deploy.export.formats import Run
 from deploy.predict.sources import find_sources, is_video
 from final_model_stage.image_reader import DecodeError, decode_image
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmenter import TorchSegmenter
 from final_model_stage.validation_images import open_data, spread_images
 
 MIN_AGREEMENT = 0.999
@@ -64,7 +64,7 @@ def draw_images() -> list[CheckImage]:
     ]
 
 
-def verify(segmenter: Segmenter, run: Run, images: Sequence[CheckImage]) -> Agreement:
+def verify(segmenter: TorchSegmenter, run: Run, images: Sequence[CheckImage]) -> Agreement:
     """Compare the labels of all pixels. Raises ValueError below MIN_AGREEMENT."""
     same = pixels = 0
     found = np.zeros(256, np.int64)
@@ -85,7 +85,7 @@ def verify(segmenter: Segmenter, run: Run, images: Sequence[CheckImage]) -> Agre
     return Agreement(same / pixels, absent)
 
 
-def latency(segmenter: Segmenter, run: Run, images: Sequence[CheckImage]) -> dict[str, float]:
+def latency(segmenter: TorchSegmenter, run: Run, images: Sequence[CheckImage]) -> dict[str, float]:
     """Median milliseconds per image, of the segmenter and of the exported file."""
     loaded = [image.load() for image in images[:MAX_IMAGES]]
     return {

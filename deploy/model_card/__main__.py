@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.model_card.card import card_text, mismatches
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.params import load_params as load_preprocessing_params
 from preprocessing_stage.paths import PARAMS_FILE
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     folder = arguments.segmenter
     try:
-        segmenter = Segmenter.load(folder)
+        segmenter = TorchSegmenter.load(folder)
         figures = json.loads(arguments.metrics.read_text())
         preprocessing = load_preprocessing_params(arguments.params)
         trained = load_train_params(arguments.params)

@@ -8,10 +8,11 @@ from typing import Any
 
 from final_model_stage.reporting.levels import Level, read_levels
 from final_model_stage.reporting.templates import fill
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.class_tree import ClassTree, Node
 from preprocessing_stage.params import DataParams
-from train_stage.params import SHARED, ExpertParams, TrainParams
+from train_stage.expert_params import ExpertParams
+from train_stage.params import SHARED, TrainParams
 from train_stage.phases import phases
 
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
@@ -20,7 +21,7 @@ WEAKEST = 3
 
 
 def card_text(
-    segmenter: Segmenter,
+    segmenter: TorchSegmenter,
     name: str,
     figures: Mapping[str, Any],
     data: DataParams,

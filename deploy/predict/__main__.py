@@ -39,9 +39,8 @@ from deploy.predict.output_files import PredictionFiles, Wanted
 from deploy.predict.sources import LIST, Sources, find_sources, is_video, read_list
 from final_model_stage.chain.find_segmenter import find_segmenter
 from final_model_stage.image_reader import MAX_PIXELS
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmentation import Precision, Segmenter
 from preprocessing_stage.dataset.file_lock import file_lock
-from train_stage.precision import Precision
 
 LOCK = ".lock"
 
@@ -191,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--precision",
-        choices=("auto", *get_args(Precision)),
+        choices=get_args(Precision),
         default="auto",
         help="of the networks, default %(default)s",
     )

@@ -14,7 +14,7 @@ from deploy.predict.index import Entry
 from deploy.predict.jobs import Job
 from deploy.predict.output_files import PredictionFiles
 from final_model_stage.image_reader import DecodedImage, DecodeError, decode_image
-from final_model_stage.segmenter import Segmentation, Segmenter
+from final_model_stage.segmentation import Segmentation, Segmenter
 from preprocessing_stage.dataset.prefetch import batches, prefetch
 
 BATCH = 16
@@ -76,7 +76,7 @@ def segment(
     if details:  # one at a time: probabilities take 28 times the memory of labels
         results = ((result.labels, result) for result in map(segmenter.segment, images))
     else:
-        results = ((labels, None) for labels, _ in segmenter.predict(images))
+        results = ((labels, None) for labels in segmenter.label_maps(images))
     for one in batch:
         if isinstance(one.image, DecodedImage):
             yield Predicted(one.job, one.image, *next(results))

@@ -11,7 +11,7 @@ from deploy.predict.jobs import Job
 from deploy.predict.output_files import PredictionFiles
 from deploy.predict.sources import is_video
 from deploy.predict.videos import predict_video
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmentation import Segmenter
 
 
 def predict(jobs: Sequence[Job], segmenter: Segmenter, files: PredictionFiles) -> Iterator[Entry]:

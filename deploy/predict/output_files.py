@@ -22,7 +22,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from final_model_stage.image_reader import DecodedImage
-from final_model_stage.segmenter import Segmentation
+from final_model_stage.segmentation import Segmentation
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.drawing.overlay import overlay

@@ -20,7 +20,7 @@ from deploy.predict.jobs import Job
 from deploy.predict.output_files import PredictionFiles
 from deploy.predict.sources import is_video
 from deploy.predict.videos import predict_video
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmentation import Segmenter
 
 Row = dict[str, Any]
 """`value`: a pickled Job, Read, Predicted or Entry. Ray's own columns need arrays of one shape."""

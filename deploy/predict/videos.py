@@ -17,7 +17,7 @@ from deploy.predict.jobs import Job
 from deploy.predict.output_files import PredictionFiles, areas
 from deploy.predict.video_reader import Frame, decode_video, require_av
 from final_model_stage.image_reader import DecodeError
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmentation import Segmenter
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.prefetch import batches, prefetch
 from preprocessing_stage.drawing.overlay import overlay
@@ -54,8 +54,8 @@ def _predict(job: Job, segmenter: Segmenter, files: PredictionFiles) -> Entry:
         stream = container.add_stream("libx264", options={"crf": "20", "preset": "veryfast"})
         stream.pix_fmt, stream.codec_context.time_base = "yuv420p", _CLOCK
         for batch in batches(_frames(reader, job), BATCH):
-            predicted = segmenter.predict([frame.image for frame in batch])
-            for frame, (labels, _) in zip(batch, predicted, strict=True):
+            predicted = segmenter.label_maps([frame.image for frame in batch])
+            for frame, labels in zip(batch, predicted, strict=True):
                 covered = _even(overlay(frame.image, labels, table))
                 if not frames:
                     size = labels.shape

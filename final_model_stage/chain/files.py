@@ -22,7 +22,7 @@ def read_segmenter(folder: Path) -> tuple[Settings, dict[str, Expert]]:
         name: read_expert(
             folder / f"{name}.safetensors",
             settings.experts[name].model,
-            len(tree.leaves_of(name)),
+            tree.leaves_of_children(name),
             settings.sha256.get(name),
         )
         for name in tree.experts

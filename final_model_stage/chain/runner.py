@@ -12,6 +12,7 @@ from torch import Tensor
 from final_model_stage.chain.fold_norms import for_prediction
 from final_model_stage.chain.settings import Settings
 from final_model_stage.chain.views import View, predict
+from final_model_stage.segmentation import SeenView, Watcher
 from train_stage.model import Expert
 from train_stage.regions import pixel_centres
 
@@ -40,17 +41,24 @@ class Runner:
 
     @torch.inference_mode()
     def run(
-        self, images: Sequence[Tensor], descents: Sequence[Generator[View, Tensor, Result]]
+        self,
+        images: Sequence[Tensor],
+        descents: Sequence[Generator[View, Tensor, Result]],
+        watch: Watcher | None = None,
     ) -> list[Result]:
         """What the descents return, each of which sends views of its image (3, h, w) in 0..1.
 
         They are driven side by side, so that an expert predicts the views of several images.
+        watch: is called with each.
         """
         with self.device if self.device.type == "cuda" else nullcontext():
-            return self._run(images, descents)
+            return self._run(images, descents, watch)
 
     def _run(
-        self, images: Sequence[Tensor], descents: Sequence[Generator[View, Tensor, Result]]
+        self,
+        images: Sequence[Tensor],
+        descents: Sequence[Generator[View, Tensor, Result]],
+        watch: Watcher | None,
     ) -> list[Result]:
         order = list(self.experts)
         results: dict[int, Result] = {}
@@ -69,12 +77,14 @@ class Runner:
             expert = min((view.expert for view in waiting.values()), key=order.index)
             some = [i for i, view in sorted(waiting.items()) if view.expert == expert][:BATCH]
             views = [waiting.pop(i) for i in some]
-            predicted = self.predict([images[i] for i in some], views)
+            predicted = self.predict([images[i] for i in some], views, watch)
             for index, probabilities in zip(some, predicted, strict=True):
                 advance(index, probabilities)
         return [results[index] for index in range(len(descents))]
 
-    def predict(self, images: Sequence[Tensor], views: Sequence[View]) -> list[Tensor]:
+    def predict(
+        self, images: Sequence[Tensor], views: Sequence[View], watch: Watcher | None = None
+    ) -> list[Tensor]:
         """Leaf probabilities (leaves, h, w) of one expert for a view of each image (3, h, w)."""
         name = views[0].expert
         centres = pixel_centres(self.settings.experts[name].input_size).to(self.device)
@@ -94,4 +104,9 @@ class Runner:
             total = torch.zeros(())
             for _ in range(samples):
                 total = total + predict(self.experts[name], crops, masks, parents, flipped)
-        return [view.paste(own) for view, own in zip(views, total / samples, strict=True)]
+        predicted = total / samples
+        if watch is not None:
+            for crop, mask, own in zip(crops, masks, predicted, strict=True):
+                shown = (crop, mask[0] > 0.5, own.float())
+                watch(SeenView(name, *(tensor.cpu().numpy() for tensor in shown)))
+        return [view.paste(own) for view, own in zip(views, predicted, strict=True)]

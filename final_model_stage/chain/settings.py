@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +15,19 @@ from final_model_stage.params import ChainParams, FinalParams, Share
 from preprocessing_stage.dataset.class_tree import ClassTree, swap_problems, tree_problems
 from preprocessing_stage.params import Section, validate
 from preprocessing_stage.renamed_keys import with_new_names
-from train_stage.params import ExpertParams, ModelParams
+from train_stage.expert_params import ExpertParams
+from train_stage.model_params import ModelParams
 
 MAX_BYTES = 2**20
 
 
-OF_OLD_FILES = {"finest_scale": 0, "parent_channels": False, "rejects": False}
-"""Keys of a model that files of release 0.1 have not."""
+OF_OLD_FILES = {
+    "finest_scale": 0,
+    "parent_channels": False,
+    "rejects": False,
+    "targets": "leaves",
+}
+"""Keys of a model that files of release 0.1, or made since before there was the key, have not."""
 
 
 class ExpertSettings(Section):
@@ -60,6 +67,21 @@ class Settings(ChainParams):
     """Release of this project that wrote it."""
     sha256: dict[str, str] = Field(default_factory=dict)
     """Of each expert's file of weights, as `Segmenter.save` adds them."""
+
+    graphs: dict[str, str] = Field(default_factory=dict)
+    """File of a graph for ONNX Runtime -> `digest` of the settings that it was recorded for."""
+
+    @property
+    def fast(self) -> Settings:
+        """One view by each expert, without test-time augmentation."""
+        return self.model_copy(update={"tta_views": False, "tta_flip": False})
+
+    @property
+    def digest(self) -> str:
+        """Of all that the chain depends on but its weights."""
+        apart = {"version", "sha256", "graphs"}
+        content = self.model_dump_json(exclude=apart, exclude_defaults=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @cached_property
     def class_tree(self) -> ClassTree:

@@ -10,13 +10,14 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from train_stage.model import Expert
-from train_stage.params import ModelParams
+from train_stage.model_params import ModelParams
 
 MAX_BYTES = 4 * 2**30
 """Of one expert's weights: a billion parameters."""
@@ -42,14 +43,15 @@ def write_expert(expert: Expert, path: Path, metadata: Mapping[str, str]) -> str
     return hashlib.sha256(data).hexdigest()
 
 
-def read_expert(path: Path, model: ModelParams, leaves: int, digest: str | None) -> Expert:
+def read_expert(path: Path, model: ModelParams, children: np.ndarray, digest: str | None) -> Expert:
     """The expert of `path`. Raises OSError, or ValueError if the file is damaged or does not fit.
 
+    children: (children, leaves) bool, see `ClassTree.leaves_of_children`.
     digest: SHA-256 that the file must have; None = not known.
     """
     try:
         with torch.device("meta"):  # shapes without memory
-            network = Expert(model, leaves)
+            network = Expert(model, children)
     except Exception as error:  # timm raises anything for a name or size that it does not know
         raise ValueError(f"{path}: segmenter.json names no such network: {error}") from error
     shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
@@ -72,6 +74,6 @@ def read_expert(path: Path, model: ModelParams, leaves: int, digest: str | None)
             f"{path}: damaged since it was saved; get the folder again, or make it anew with "
             "`dvc repro -f -s build_segmenter`"
         )
-    expert = Expert(model, leaves)
+    expert = Expert(model, children)
     expert.load_state_dict(load(data))
     return expert

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from final_model_stage.chain.decisions import Conditionals
 from final_model_stage.evaluation.metrics import Evaluation
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.check_dataset import Pair, read_pairs, sound
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
@@ -22,7 +22,7 @@ MAX_PIXELS = 16_000_000
 """Of them together; the true regions take 4 bytes for each pixel and class."""
 
 
-def evaluate(segmenter: Segmenter, folder: DatasetFolder, split: str) -> Evaluation:
+def evaluate(segmenter: TorchSegmenter, folder: DatasetFolder, split: str) -> Evaluation:
     """Confusion matrices of every image of a split; neither images nor label maps are changed.
 
     Raises DatasetError for a sample that is broken or does not fit the tree.
@@ -66,7 +66,7 @@ def _batches(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
 
 
 def _count(
-    segmenter: Segmenter, pairs: list[Pair], root: list[torch.Tensor], oracle_level: int | None
+    segmenter: TorchSegmenter, pairs: list[Pair], root: list[torch.Tensor], oracle_level: int | None
 ) -> list[np.ndarray]:
     tree = segmenter.tree
     oracle = None

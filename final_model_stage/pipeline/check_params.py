@@ -10,7 +10,7 @@ import argparse
 from difflib import get_close_matches
 from pathlib import Path
 
-from final_model_stage.params import final_problems
+from final_model_stage.params import FinalParams, final_problems
 from preprocessing_stage.dataset.check_dataset import DatasetError, listing_problems
 from preprocessing_stage.dataset.class_tree import unlisted_sides
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
@@ -38,7 +38,10 @@ def check_all(path: Path = PARAMS_FILE) -> None:
     train, found = train_problems(sections)
     problems += found
     problems += _missing_starts(train) + _encoder_problems(train) if train else []
-    problems += final_problems(sections)[1]
+    problems += _batch_norm_problems(train) if train else []
+    final, found = final_problems(sections)
+    problems += found
+    problems += _leaf_problems(train, final) if train and final else []
     if problems or preprocessing is None:
         raise ParamsError(path, problems)
     folder = DatasetFolder(preprocessing.data.folder)
@@ -86,6 +89,38 @@ def _encoder_problems(train: TrainParams) -> list[str]:
         elif weights not in (None, "package", "hub") and not Path(weights).is_file():
             problems.append(f"{key}.encoder_weights: there is no file {weights}")
     return list(dict.fromkeys(problems))
+
+
+def _batch_norm_problems(train: TrainParams) -> list[str]:
+    """Batches too small for batch norm, if there are samples enough to fill them."""
+    networks = {section_of(name): expert for name, expert in train.experts.items()}
+    networks |= {SHARED: train.shared, "out_of_fold.training": train.out_of_fold.training}
+    found = {
+        key: params.batch_norm_problem(params.batch_size // train.machine.devices)
+        for key, params in networks.items()
+    }
+    return [f"{key}.{problem}" for key, problem in found.items() if problem]
+
+
+def _leaf_problems(train: TrainParams, final: FinalParams) -> list[str]:
+    """What needs leaves to be told apart where an expert learns children alone."""
+    of_children = [n for n, expert in train.experts.items() if expert.model.targets == "children"]
+    if not of_children:
+        return []
+    remedy = f"or set model.targets of {', '.join(of_children)} to leaves"
+    problems = [
+        f"experts.{name}.init_from: {SHARED} names leaves; set it to null, {remedy}"
+        for name in of_children
+        if train.experts[name].init_from == SHARED
+    ]
+    problems += [
+        f"experts.{name}.model.parent_channels: is true; set it to false, {remedy}"
+        for name, expert in train.experts.items()
+        if expert.model.parent_channels
+    ]
+    if final.average_ancestors:
+        problems.append(f"final.average_ancestors: is true; set it to false, {remedy}")
+    return problems
 
 
 def main() -> None:

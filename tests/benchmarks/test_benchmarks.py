@@ -31,7 +31,7 @@ from benchmarks.setup import ROOT, TINY, Setup, copies, make_workspace, preproce
 from benchmarks.timing import interleaved
 from final_model_stage.chain.settings import make_settings
 from final_model_stage.params import load_params as load_final_params
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.dataset_folder import read_image, read_labels
 from preprocessing_stage.params import load_params as load_preprocessing_params
 from train_stage.model import Expert
@@ -56,9 +56,9 @@ def base(tmp_path_factory, params_file, make_dataset, tree) -> Setup:
     trained, data = load_params(params).experts, load_preprocessing_params(params).data
     settings = make_settings(tree, data.longest_side, load_final_params(params), trained)
     experts = {
-        name: Expert(trained[name].model, len(tree.leaves_of(name))) for name in tree.experts
+        name: Expert(trained[name].model, tree.leaves_of_children(name)) for name in tree.experts
     }
-    Segmenter(settings, experts).save(folder / "segmenter")
+    TorchSegmenter(settings, experts).save(folder / "segmenter")
     people = make_dataset(folder / "people", train=4, val=2)
     return Setup(people, params, folder / "segmenter", folder, TINY)
 
@@ -118,7 +118,7 @@ def test_training(setup):
 
 def test_the_baselines_are_as_large_as_ours(repo_params, tree):
     [own] = {
-        smp_baseline.parameters(Expert(params.model, 2))
+        smp_baseline.parameters(Expert(params.model, np.eye(2, dtype=bool)))
         for params in load_params(ROOT / "params.yaml").experts.values()
     }
     one = smp_baseline.parameters(

@@ -18,7 +18,9 @@ def baseline(params_file, tree, tmp_path):
     """Params, and the weights of a network for all leaves that gives each some pixels."""
     params = params_file(tmp_path)
     torch.manual_seed(0)
-    network = Expert(load_params(params).shared.model, len(tree.leaves))
+    network = Expert(
+        load_params(params).shared.model, tree.flat().leaves_of_children(tree.root.name)
+    )
     torch.nn.init.normal_(network.head.weight)
     weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     save_file(weights, tmp_path / "shared.safetensors")

@@ -24,7 +24,7 @@ from deploy.export import formats
 from deploy.export.drawn_scenes import drawn_scenes
 from deploy.export.formats import FORMATS, Format, open_onnx
 from deploy.export.verify import MIN_AGREEMENT, Agreement, find_photographs, verify
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.drawing.palette import palette
 
@@ -64,10 +64,23 @@ def test_an_expert_whose_region_is_empty_does_not_run(tmp_path: Path) -> None:
     assert len(ran) == sum(isinstance(module, torch.nn.Conv2d) for module in network)
 
 
+def test_experts_of_children_are_exported_like_others() -> None:
+    segmenter = tiny_segmenter("product", tta=True, targets="children")
+    session = onnxruntime.InferenceSession(formats.encode_onnx(segmenter))
+    seen = set()
+    for image in images()[:4]:
+        expected = segmenter.segment(image)
+        seen |= set(np.unique(expected.labels))
+        probabilities, labels = session.run(["probabilities", "labels"], {"image": image})
+        np.testing.assert_allclose(probabilities, expected.leaf_probabilities, atol=1e-4, rtol=0)
+        assert (labels == expected.labels).mean() >= MIN_AGREEMENT
+    assert len(seen) > 2
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_file_gives_the_segmenters_labels(exported: Path, kind: str) -> None:
     run = FORMATS[kind].open(exported / "exported" / FORMATS[kind].file)
-    segmenter = Segmenter.load(exported / "segmenter", "32-true")
+    segmenter = TorchSegmenter.load(exported / "segmenter", "32-true")
     # a graph of torch.export takes no image that is one pixel high after it is scaled down
     given = [image for image in images() if kind == "onnx" or min(image.shape[:2]) > 5]
     same = [(run(image) == segmenter(image)).ravel() for image in given]
@@ -145,7 +158,7 @@ def test_without_photographs_it_is_verified_on_drawn_scenes(
     """As in a fresh clone, which has no data, and after `pip install .`: without params.yaml."""
     monkeypatch.chdir(tmp_path)
     verified: list[np.ndarray] = []
-    segmenter = Segmenter.load(exported / "segmenter", "32-true")
+    segmenter = TorchSegmenter.load(exported / "segmenter", "32-true")
 
     def run(image: np.ndarray) -> np.ndarray:
         verified.append(image)
@@ -163,7 +176,7 @@ def test_without_photographs_it_is_verified_on_drawn_scenes(
 
 
 def test_classes_that_no_pixel_has_are_named(exported: Path) -> None:
-    segmenter = Segmenter.load(exported / "segmenter", "32-true")
+    segmenter = TorchSegmenter.load(exported / "segmenter", "32-true")
     with torch.no_grad():
         segmenter.experts["person"].head.bias[0] += 99
     images = find_photographs([str(exported / "images")], exported / "out")

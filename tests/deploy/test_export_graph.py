@@ -11,7 +11,7 @@ from input_kinds import TREE, tiny_segmenter
 
 from deploy.export.graph import ChainGraph, Networks
 from final_model_stage.chain.runner import Runner
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.shrink import shrink
 
@@ -22,7 +22,7 @@ DEEP = ClassTree(
 )
 
 
-def graph_of(segmenter: Segmenter) -> ChainGraph:
+def graph_of(segmenter: TorchSegmenter) -> ChainGraph:
     return ChainGraph(segmenter.settings, Networks(segmenter.experts))
 
 
@@ -65,10 +65,10 @@ def test_the_graph_has_the_views_of_the_segmenter(
     views = 0
     predict = Runner.predict
 
-    def count(self: Segmenter, images: list, some: list) -> list:
+    def count(self: TorchSegmenter, images: list, some: list, watch=None) -> list:
         nonlocal views
         views += sum(view.expert == "person" for view in some)
-        return predict(self, images, some)
+        return predict(self, images, some, watch)
 
     monkeypatch.setattr(Runner, "predict", count)
     image = np.array(photograph(size, 3))

@@ -11,7 +11,7 @@ from segmenter_fixtures import TREES, make_segmenter
 
 from deploy.model_card import __main__ as model_card
 from deploy.model_card.card import initial_weights, tree_lines
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.class_tree import ClassTree
 from train_stage.params import train_problems
 
@@ -37,7 +37,7 @@ def test_the_card_has_the_tree_the_results_and_the_experts(workspace, capsys):
     model_card.main(["mine", "results/final/metrics.json"])
     assert capsys.readouterr().out.strip() == "mine/README.md"
     card = (workspace / "mine/README.md").read_text()
-    segmenter = Segmenter.load("mine")
+    segmenter = TorchSegmenter.load("mine")
     figures = json.loads((workspace / "results/final/metrics.json").read_text())
     _, front_matter, text = card.split("---\n", 2)
     assert yaml.safe_load(front_matter)["pipeline_tag"] == "image-segmentation"
@@ -73,9 +73,9 @@ def test_the_card_has_the_tree_the_results_and_the_experts(workspace, capsys):
 
 
 def test_a_segmenter_with_a_card_loads_and_predicts_the_same(workspace):
-    before = Segmenter.load("mine", "32-true")(IMAGE)
+    before = TorchSegmenter.load("mine", "32-true")(IMAGE)
     model_card.main(["mine", "results/final/metrics.json"])
-    np.testing.assert_array_equal(Segmenter.load("mine", "32-true")(IMAGE), before)
+    np.testing.assert_array_equal(TorchSegmenter.load("mine", "32-true")(IMAGE), before)
     assert not list((workspace / "mine").glob("*.part"))
 
 

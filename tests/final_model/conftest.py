@@ -10,11 +10,11 @@ from drawings import SECTION, TREE, bands, photograph
 from PIL import Image
 
 from final_model_stage.chain.settings import ExpertSettings, Settings
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.dataset_folder import write_labels
 from preprocessing_stage.drawing.palette import palette
 from train_stage.model import Expert
-from train_stage.params import ModelParams
+from train_stage.model_params import ModelParams
 
 PARAMS = f"""
 tree: {SECTION}
@@ -36,7 +36,7 @@ final:
 
 
 @pytest.fixture
-def segmenter() -> Segmenter:
+def segmenter() -> TorchSegmenter:
     torch.manual_seed(0)
     model = ModelParams(
         encoder="unet",
@@ -50,9 +50,10 @@ def segmenter() -> Segmenter:
         finest_scale=0,
         parent_channels=False,
         rejects=False,
+        targets="leaves",
     )
     settings = ExpertSettings(input_size=32, box_margin=0.1, model=model)
-    return Segmenter(
+    return TorchSegmenter(
         Settings(
             tree=SECTION,
             longest_side=48,
@@ -63,14 +64,14 @@ def segmenter() -> Segmenter:
             seed=0,
             experts={name: settings for name in TREE.experts},
         ),
-        {name: Expert(model, len(TREE.leaves_of(name))) for name in TREE.experts},
+        {name: Expert(model, TREE.leaves_of_children(name)) for name in TREE.experts},
         precision="32-true",
         device="cpu",
     )
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter) -> Path:
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segmenter: TorchSegmenter) -> Path:
     """A folder to work in, with params.yaml, five validation images and models/segmenter."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(PARAMS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,9 @@ def trained(request: pytest.FixtureRequest) -> Expert:
     told what its parent predicts."""
     torch.manual_seed(0)
     model = {**TIMM, "parent_channels": request.param, "rejects": request.param}
-    expert = Expert(expert_params("body", regions="predicted", model=model).model, 3)
+    expert = Expert(
+        expert_params("body", regions="predicted", model=model).model, np.eye(3, dtype=bool)
+    )
     for module in expert.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)

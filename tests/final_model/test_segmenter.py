@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from segmenter_fixtures import TREES, make_segmenter, random_image, random_labels
+from segmenter_fixtures import MODEL, TREES, make_segmenter, random_image, random_labels
 from torch import nn
 
 from final_model_stage.chain import runner as runner_module
@@ -57,7 +57,7 @@ def test_experts_see_only_the_region_that_their_parent_predicted(tree, monkeypat
     seen = {}
     predict = Runner.predict
 
-    def record(self, images, views):
+    def record(self, images, views, watch=None):
         [view] = views
         seen[view.expert] = view.region
         return predict(self, images, views)
@@ -143,6 +143,20 @@ def test_what_an_expert_rejects_goes_to_the_leaves_of_other_nodes():
     rows, region = torch.tensor([2, 3]), torch.tensor([[True]])
     found = averaged_over_ancestors(before, predicted, rows, region, 1).flatten().tolist()
     assert found == pytest.approx([(0.45 + 0.6) / 2, (0.15 + 0.2) / 2, (0.3 + 0.2) / 2, 0.1 / 2])
+
+
+@pytest.mark.parametrize("mode", ["hard", "product"])
+def test_experts_of_children_decide_by_their_own_outputs(mode):
+    model = MODEL.model_copy(update={"targets": "children"})
+    chain = make_segmenter(model=model, mode=mode, average_ancestors=False)
+    tree, found = chain.tree, {}
+    for name, expert in chain.runner.experts.items():
+        assert len(expert.head.weight) == len(tree[name].children)
+        expert.head.register_forward_hook(lambda *args, n=name: found.update({n: args[2]}))
+    result = chain.segment(random_image(shape=(16, 16)))  # as large as the experts' input
+    body = found["person"].softmax(1)[0, 1].numpy()
+    np.testing.assert_allclose(result.probability("body"), body, atol=1e-5)
+    assert np.array_equal(result.labels > 0, body > 0.5) or mode == "product"
 
 
 def test_a_conditional_is_the_share_of_a_childs_leaves():

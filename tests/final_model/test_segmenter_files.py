@@ -1,19 +1,23 @@
 """A segmenter as files: what is kept, what is refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from segmenter_fixtures import MODEL, TREES, make_segmenter
 from torch import nn
 
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.chain.settings import read_settings
+from final_model_stage.segmenter import TorchSegmenter
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_saved_and_loaded_it_says_the_same(tmp_path):
     chain = make_segmenter(TREES[1])
     chain.save(tmp_path)
-    loaded = Segmenter.load(tmp_path, precision="32-true")
+    loaded = TorchSegmenter.load(tmp_path, precision="32-true")
     assert {path.name for path in tmp_path.iterdir()} == {
         "segmenter.json",
         *(f"{name}.safetensors" for name in TREES[1].experts),
@@ -29,7 +33,7 @@ def test_variances_that_half_precision_cannot_hold_are_kept(tmp_path):
         if name.endswith("running_var"):
             buffer.fill_(1e5 + 1)
     chain.save(tmp_path)
-    loaded = Segmenter.load(tmp_path, precision="32-true")
+    loaded = TorchSegmenter.load(tmp_path, precision="32-true")
     norm = loaded.experts["upper"].decoder.blocks[0].norm
     assert torch.equal(norm.running_var, torch.full_like(norm.running_var, 1e5 + 1))
 
@@ -47,4 +51,11 @@ def test_weights_of_another_model_are_refused_by_name(tmp_path):
     config["experts"]["upper"]["model"]["base_channels"] = 16
     (tmp_path / "segmenter.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"upper\.safetensors"):
-        Segmenter.load(tmp_path)
+        TorchSegmenter.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["default", "from_scratch", "predicted_regions"])
+def test_experts_of_before_there_were_targets_learned_leaves(name):
+    path = ROOT / "pretrained" / name / "segmenter.json"
+    assert "targets" not in path.read_text()
+    assert {e.model.targets for e in read_settings(path).experts.values()} == {"leaves"}

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from segmenter_fixtures import make_segmenter, random_image
 
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmenter import TorchSegmenter
 
 PERSON = "person.safetensors"
 
@@ -126,7 +126,7 @@ def test_a_tampered_segmenter_json_is_refused_in_words(case, saved):
     keys, value, message = TAMPERED[case]
     change(saved, keys, value)
     with pytest.raises(ValueError, match=r"segmenter\.json|safetensors") as error:
-        Segmenter.load(saved)
+        TorchSegmenter.load(saved)
     assert message in str(error.value)
 
 
@@ -135,7 +135,7 @@ def test_a_network_of_gigabytes_is_refused_before_memory_is_taken(saved):
     model |= {"stem_stride": 1, "initial_pool": 1, "norm": "layer", "dropout": 0}
     change(saved, "experts.upper.model", model)
     with pytest.raises(ValueError, match=r"upper\.safetensors: does not fit segmenter\.json"):
-        Segmenter.load(saved)
+        TorchSegmenter.load(saved)
 
 
 def test_an_unknown_encoder_is_refused_with_the_file(saved):
@@ -144,14 +144,14 @@ def test_an_unknown_encoder_is_refused_with_the_file(saved):
     change(saved, "experts.upper.input_size", 32)
     change(saved, "experts.upper.model", model)
     with pytest.raises(ValueError, match=r"upper\.safetensors: segmenter\.json names no such net"):
-        Segmenter.load(saved)
+        TorchSegmenter.load(saved)
 
 
 def test_all_problems_come_at_once(saved):
     for keys, value in (("longest_side", 0), ("mode", "soft"), ("experts.upper.input_size", 0)):
         change(saved, keys, value)
     with pytest.raises(ValueError) as error:
-        Segmenter.load(saved)
+        TorchSegmenter.load(saved)
     for key in ("longest_side", "mode", "experts.upper.input_size"):
         assert f"  {key}: " in str(error.value)
 
@@ -186,7 +186,7 @@ def test_a_damaged_file_of_weights_is_refused_by_its_name(damage, saved, monkeyp
     monkeypatch.chdir(tmp_path)
     (saved / PERSON).write_bytes(DAMAGED[damage])
     with pytest.raises(ValueError, match=PERSON):
-        Segmenter.load(saved)
+        TorchSegmenter.load(saved)
     assert not Path("touched").exists()
 
 
@@ -196,7 +196,7 @@ def test_a_flipped_byte_of_weights_is_seen(place, saved):
     data[int(place * len(data))] ^= 0x10
     (saved / PERSON).write_bytes(data)
     with pytest.raises(ValueError, match=PERSON):
-        Segmenter.load(saved)
+        TorchSegmenter.load(saved)
 
 
 def test_tensors_that_are_missing_or_too_many_are_named(saved):
@@ -204,27 +204,27 @@ def test_tensors_that_are_missing_or_too_many_are_named(saved):
     odd = {name: t for name, t in tensors.items() if name != "head.bias"}
     save_file(odd | {"extra": torch.zeros(2)}, saved / PERSON)
     with pytest.raises(ValueError, match="2 tensors differ, such as extra, which is"):
-        Segmenter.load(saved)
+        TorchSegmenter.load(saved)
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "{", '{"tree": NaN}', "{}", "[" * 100_000])
 def test_what_is_no_settings_file_is_refused(text, saved):
     (saved / "segmenter.json").write_text(text)
     with pytest.raises(ValueError, match=r"segmenter\.json"):
-        Segmenter.load(saved)
+        TorchSegmenter.load(saved)
 
 
 def test_a_settings_file_of_megabytes_is_not_read(saved):
     (saved / "segmenter.json").write_text(" " * 2**21)
     with pytest.raises(ValueError, match="more than 1048576 bytes"):
-        Segmenter.load(saved)
+        TorchSegmenter.load(saved)
 
 
 def test_a_folder_of_before_checksums_loads(saved):
     change(saved, "sha256", ...)
     image = random_image()
     np.testing.assert_array_equal(
-        Segmenter.load(saved, precision="32-true")(image), make_segmenter()(image)
+        TorchSegmenter.load(saved, precision="32-true")(image), make_segmenter()(image)
     )
 
 
@@ -262,7 +262,7 @@ def test_any_change_of_the_settings_loads_or_is_a_value_error(data, settings_of)
         del section[last]
     (folder / "segmenter.json").write_text(json.dumps(changed))
     try:
-        segmenter = Segmenter.load(folder, precision="32-true")
+        segmenter = TorchSegmenter.load(folder, precision="32-true")
     except ValueError as error:
         assert "segmenter.json" in str(error) or ".safetensors" in str(error)
     else:

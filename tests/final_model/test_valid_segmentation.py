@@ -15,7 +15,7 @@ from final_model_stage import valid_segmentation
 from final_model_stage.chain.find_segmenter import find_segmenter
 from final_model_stage.image_reader import decode_image
 from final_model_stage.reporting.figures import Row
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmenter import TorchSegmenter
 from final_model_stage.validation_images import open_data, spread_images
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_image, write_labels
@@ -40,7 +40,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> dict[str, Row]:
 
 
 def test_ids_and_files_are_segmented(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, segmenter: TorchSegmenter
 ) -> None:
     Image.fromarray(photograph(9, (50, 70))).save("mine.png")
     rows = run(monkeypatch, "val_3", "mine.png")

@@ -15,6 +15,7 @@ import final_model_stage
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
+REQUIREMENTS = "requirements-predict.txt"
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     ).stdout.splitlines()
     packages = ("preprocessing_stage", "train_stage", "final_model_stage", "deploy", "benchmarks")
     for name in names:
-        if name.startswith(packages) or name in ("pyproject.toml", "requirements.txt", "README.md"):
+        if name.startswith(packages) or name in ("pyproject.toml", REQUIREMENTS, "README.md"):
             (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / "source" / name).write_bytes((ROOT / name).read_bytes())
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", str(folder), "."]
@@ -57,7 +58,7 @@ def test_version_and_dependencies_are_those_of_the_repository(wheel: zipfile.Zip
     [name] = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
     lines = wheel.read(name).decode().splitlines()
     assert f"Version: {final_model_stage.__version__}" in lines
-    pins = [line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").open()]
+    pins = [line.partition("#")[0].strip() for line in (ROOT / REQUIREMENTS).open()]
     assert {f"Requires-Dist: {pin}" for pin in pins if pin} <= set(lines)
 
 

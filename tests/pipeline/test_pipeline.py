@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from final_model_stage.segmenter import Segmenter
+from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, write_listing
 
 pytestmark = pytest.mark.slow
@@ -133,7 +133,7 @@ def test_pictures_are_there(workspace):
 
 
 def test_the_segmenter_loads_in_another_program(workspace):
-    segmenter = Segmenter.load(workspace / "models/segmenter")
+    segmenter = TorchSegmenter.load(workspace / "models/segmenter")
     folder = DatasetFolder(workspace / "animals")
     image = np.asarray(Image.open(folder.image_path("v0")).convert("RGB"))
     labels = segmenter(image)

@@ -8,6 +8,8 @@ import pytest
 from params_cases import NOT_PLAIN, PLAIN_KEYS, REFUSED, problems
 
 TIMM = {"encoder": "resnet18", "depth": 5, "stem_stride": 2, "initial_pool": 1}
+ONE_PIXEL = {"stem_stride": 4, "depth": 4}
+"""Of an input of 32 pixels."""
 
 
 def test_the_table_of_refused_values_knows_every_param():
@@ -141,6 +143,48 @@ def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params
             "experts.body.model: encoder resnet18 has 5 scales from stride 2 on; set depth 5",
         ),
         (
+            {"experts.body": {"batch_size": 1, "model": ONE_PIXEL | {"norm": "batch"}}},
+            "experts.body.input_size: 32 is one pixel at the coarsest scale",
+        ),
+        (
+            {"experts.body": {"batch_size": 1, "model": TIMM | {"norm": "layer"}}},
+            "experts.body.input_size: 32 is one pixel at the coarsest scale",
+        ),
+        (
+            {"machine.devices": 4, "experts.body.model": ONE_PIXEL | {"norm": "batch_each"}},
+            "experts.body.input_size: 32 is one pixel at the coarsest scale",
+        ),
+        (
+            {
+                "out_of_fold.training": {
+                    "batch_size": 1,
+                    "model": ONE_PIXEL | {"norm": "batch"},
+                }
+            },
+            "out_of_fold.training.input_size: 32 is one pixel at the coarsest scale",
+        ),
+        (
+            {"train.model.targets": "children", "final.average_ancestors": True},
+            "final.average_ancestors: is true; set it to false, or set model.targets of person, ",
+        ),
+        (
+            {
+                "train.regions": "predicted",
+                "experts.person.model.targets": "children",
+                "experts.body.model.parent_channels": True,
+                "final.average_ancestors": False,
+            },
+            "experts.body.model.parent_channels: is true; set it to false, or set model.targets ",
+        ),
+        (
+            {
+                "shared": {"init_from": None},
+                "experts.body": {"init_from": "shared", "model": {"targets": "children"}},
+                "final.average_ancestors": False,
+            },
+            "experts.body.init_from: shared names leaves; set it to null, or set model.targets ",
+        ),
+        (
             {"train.model.base_channels": 24},
             "train.model: base_channels 24 is more than max_channels 16",
         ),
@@ -149,6 +193,19 @@ def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params
 def test_params_that_contradict_each_other_are_refused_once(changes, problem, tiny_params):
     [found] = problems(tiny_params(**changes))
     assert found.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch_size": 1, "model": ONE_PIXEL},
+        {"batch_size": 2, "model": ONE_PIXEL | {"norm": "batch"}},
+        {"batch_size": 1, "model": ONE_PIXEL | {"norm": "batch", "depth": 3}},
+    ],
+    ids=["layer norm", "two samples", "four pixels"],
+)
+def test_batch_norm_takes_two_values_of_a_channel(changes, tiny_params):
+    assert problems(tiny_params(**{"experts.body": changes})) == []
 
 
 def test_a_timm_encoder_with_its_scales_and_weights_is_valid(tiny_params):

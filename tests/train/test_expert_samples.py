@@ -126,6 +126,28 @@ def test_no_sample_with_the_region_is_an_error(tmp_path: Path) -> None:
         samples(split, "body")
 
 
+def test_samples_left_out_are_counted_in_their_own_split(tmp_path: Path) -> None:
+    split = packed_split(tmp_path, draw_pairs(2))
+    gray = frozenset({"train_0", "train_1", "val_0", "val_1", "val_2"})
+    with pytest.raises(SystemExit, match=r"contains its region, but for the 2 left out by `gray:"):
+        ExpertSamples(split, TREE, "body", expert_params("body"), augment=True, without=gray)
+
+
+def test_a_batch_norm_of_a_single_value_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one sample too, whatever batch_size says."""
+    write_packed(tmp_path, {"train": draw_pairs(1), "val": draw_pairs(1)})
+    monkeypatch.chdir(tmp_path)
+    model = {"norm": "batch", "stem_stride": 4, "depth": 4}
+    with pytest.raises(
+        SystemExit, match=r"^experts.person.input_size: 32 is one pixel .* 1 sample"
+    ):
+        loaders(model=model)
+    loaders(model=model | {"norm": "layer"})
+    loaders(model=model | {"depth": 3})
+
+
 def loaders(**changes: Any) -> Loaders:
     fabric = Fabric(accelerator="cpu", devices=1)
     machine = MachineParams(devices=1, loader_workers=0)
@@ -192,6 +214,9 @@ def test_class_weights_come_from_the_pixels_of_leaves_and_children(
     expected = torch.from_numpy(3 * rarity / rarity.sum()).float()
     torch.testing.assert_close(split.leaf_weights, expected)
     assert split.leaves.tolist() == [[True, False, False], [False, True, True]]
+    of_children = loaders(loss={"class_weight_power": 1}, model={"targets": "children"}).split
+    assert of_children.leaf_weights is None
+    assert torch.equal(of_children.child_weights, split.child_weights)
 
 
 def epoch_of(epoch: int, **options: Any) -> list[list[tuple[int, int]]]:

@@ -1,5 +1,6 @@
 """An expert may start from the weights of a trained one."""
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -13,7 +14,7 @@ from train_stage.model import Expert
 
 def expert(leaves=2, seed=0, **changes):
     torch.manual_seed(seed)
-    return Expert(expert_params(**changes).model, leaves)
+    return Expert(expert_params(**changes).model, np.eye(leaves, dtype=bool))
 
 
 def stored(model, path):
@@ -52,7 +53,7 @@ def test_further_inputs_and_the_output_for_no_leaf_start_at_zero(tmp_path):
     rows = ClassTree(PEOPLE).rows("lower")
     trained = expert(leaves=5, seed=1).eval()
     changes = {"regions": "predicted", "model": {"parent_channels": True, "rejects": True}}
-    fresh = Expert(expert_params("body", **changes).model, 2).eval()
+    fresh = Expert(expert_params("body", **changes).model, np.eye(2, dtype=bool)).eval()
     init_from(fresh, stored(trained, tmp_path / "shared.safetensors"), rows)
     image, region = torch.rand(1, 3, 32, 32), torch.ones(1, 1, 32, 32)
     logits = fresh(image, region, torch.rand(1, 2, 32, 32))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -94,6 +96,17 @@ def test_the_split_into_children_counts_beside_the_leaves() -> None:
     of_children = cross_entropy(*child, TWO_OF_THREE.child_weights) + 0.3 * dice(*child)
     expected = expert_loss(logits, target, LEAVES_ONLY, 0.3) + of_children.mean()
     torch.testing.assert_close(expert_loss(logits, target, TWO_OF_THREE, 0.3), expected)
+
+
+def test_without_leaf_weights_the_children_alone_count() -> None:
+    logits, target = random_batch()
+    split = replace(TWO_OF_THREE, leaf_weights=None).to(torch.device("cpu"))
+    child = TWO_OF_THREE.children(logits), TWO_OF_THREE.child_of(target)
+    expected = cross_entropy(*child, TWO_OF_THREE.child_weights) + 0.3 * dice(*child)
+    torch.testing.assert_close(expert_loss(logits, target, split, 0.3), expected.mean())
+    rejecting = split.with_rejected()
+    assert rejecting.leaf_weights is None
+    assert rejecting.child_weights.tolist() == pytest.approx([0.8, 1.2, 1])
 
 
 def test_halves_of_a_batch_average_to_its_loss_and_gradient() -> None:

@@ -4,6 +4,7 @@ import sys
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -20,7 +21,7 @@ ENCODERS = pytest.mark.parametrize("changes", [{}, TIMM], ids=["unet", "timm"])
 
 def build(leaves: int = 3, **changes: Any) -> Expert:
     torch.manual_seed(0)
-    return Expert(expert_params(input_size=64, model=changes).model, leaves)
+    return Expert(expert_params(input_size=64, model=changes).model, np.eye(leaves, dtype=bool))
 
 
 def inputs() -> tuple[Tensor, Tensor]:
@@ -50,7 +51,7 @@ def test_logits_have_the_size_of_the_image(changes: dict[str, Any]) -> None:
 )
 def test_coarsest_features_lie_at_the_stride_of_the_params(changes: dict[str, Any]) -> None:
     params = expert_params(input_size=64, model=changes).model
-    coarsest = Expert(params, 2).encoder(torch.rand(2, 3, 64, 64))[-1]
+    coarsest = Expert(params, np.eye(2, dtype=bool)).encoder(torch.rand(2, 3, 64, 64))[-1]
     assert coarsest.shape[-2:] == (64 // params.stride, 64 // params.stride)
 
 
@@ -66,7 +67,7 @@ def test_a_decoder_may_end_at_a_coarser_scale(changes: dict[str, Any]) -> None:
 def test_the_parents_probabilities_are_seen_inside_the_region_only() -> None:
     changes = {"regions": "predicted", "model": {"parent_channels": True}}
     params = expert_params("body", input_size=64, **changes)
-    model, (image, region) = Expert(params.model, 3).eval(), inputs()
+    model, (image, region) = Expert(params.model, np.eye(3, dtype=bool)).eval(), inputs()
     told = torch.rand(2, 3, 64, 64)
     outside = told * region + (1 - region)
     assert torch.equal(model(image, region, told), model(image, region, outside))
@@ -111,6 +112,25 @@ def test_layer_norm_is_over_the_channels_of_each_pixel() -> None:
     for row, column in [(0, 0), (4, 6)]:
         expected = F.layer_norm(x[..., row, column], (6,), norm.weight, norm.bias)
         torch.testing.assert_close(norm(x)[..., row, column], expected)
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"norm": norm, "depth": depth} for norm in ("layer", "batch") for depth in (4, 3)),
+        TIMM | {"norm": "layer"},
+    ],
+)
+def test_batch_norm_fails_where_the_params_say(changes: dict[str, Any], samples: int) -> None:
+    params = expert_params(model={"stem_stride": 4} | changes)
+    model, size = Expert(params.model, np.eye(2, dtype=bool)).train(), params.input_size
+    batch = torch.rand(samples, 3, size, size), torch.ones(samples, 1, size, size)
+    if params.batch_norm_problem(samples) is None:
+        model(*batch)
+    else:
+        with pytest.raises(ValueError, match="more than 1 value per channel"):
+            model(*batch)
 
 
 @pytest.mark.parametrize(("norm", "inner"), [("batch", False), ("batch_each", True)])

@@ -12,7 +12,7 @@ from train_fixtures import NO_JITTER, TREE, expert_params, packed_split
 
 from train_stage.augmentation import random_frames, random_numbers
 from train_stage.dataset import ExpertSamples
-from train_stage.params import AugmentationParams
+from train_stage.expert_params import AugmentationParams
 from train_stage.regions import (
     box_frame,
     pixel_centres,

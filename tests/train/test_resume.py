@@ -175,6 +175,20 @@ def test_a_run_that_differs_has_a_checkpoint_of_its_own(tmp_path: Path, change: 
     assert len(checkpoints(tmp_path) - before) == 1
 
 
+def test_a_run_that_goes_back_before_its_first_epoch_loses_nothing(tmp_path: Path) -> None:
+    write_project(tmp_path)
+    with killed(Checkpoint, "save", 2, after=True):
+        train(tmp_path)
+    before, params = checkpoints(tmp_path), (tmp_path / "params.yaml").read_text()
+    change_param(tmp_path)
+    with killed(Average, "update", 1):
+        train(tmp_path)
+    (tmp_path / "params.yaml").write_text(params)
+    with killed(Average, "update", 2, after=True):  # of the two steps that are left
+        train(tmp_path)
+    assert before <= checkpoints(tmp_path)
+
+
 def test_two_runs_on_one_checkpoint_are_refused(tmp_path: Path) -> None:
     write_project(tmp_path)
     save = Checkpoint.save

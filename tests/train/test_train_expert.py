@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
@@ -40,13 +41,14 @@ from final_model_stage.chain.settings import make_settings
 from final_model_stage.params import load_params
 from train_stage.checkpoint import Checkpoint
 from train_stage.dataset import Batch, ExpertSamples, Key
+from train_stage.history import History
 from train_stage.model import Expert
 from train_stage.phases import phases
 from train_stage.trainer import Trainer
 
 
 def test_writes_weights_that_the_model_takes(unbroken: Path) -> None:
-    model = Expert(expert_params().model, leaves=3)
+    model = Expert(expert_params().model, np.eye(3, dtype=bool))
     model.load_state_dict(load_file(unbroken / WEIGHTS))
 
 
@@ -73,7 +75,9 @@ def test_metrics_are_those_of_the_last_epoch(unbroken: Path) -> None:
         "loss": last["loss"],
         "val_loss": last["val_loss"],
         "epochs": 3,
-        "parameters": sum(p.numel() for p in Expert(expert_params().model, 3).parameters()),
+        "parameters": sum(
+            p.numel() for p in Expert(expert_params().model, np.eye(3, dtype=bool)).parameters()
+        ),
     }
 
 
@@ -231,6 +235,18 @@ def test_an_inner_expert_learns_its_two_parts(tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "results/experts/body/metrics.json").read_text())
     assert metrics["iou"].keys() == {"upper", "lower"}
     assert metrics["mIoU"] > 0.8
+
+
+def test_an_expert_of_children_learns_and_shows_no_leaves(tmp_path: Path) -> None:
+    write_project(tmp_path, model={"targets": "children"})
+    shown = []
+    with mock.patch.object(History, "add_examples", lambda _, *args: shown.append(args)):
+        train(tmp_path)
+    weights = load_file(tmp_path / WEIGHTS)
+    assert len(weights["head.weight"]) == 2
+    batch, logits = shown[-1]
+    assert logits.shape[1] == 2
+    assert set(batch.target.unique().tolist()) == {0, 1}
 
 
 def test_an_unknown_expert_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,51 @@
+"""A segmenter's folder with graphs beside its weights, so that ONNX Runtime can predict with it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from deploy.export.onnx_file import chain_model, without_weights
+from final_model_stage.chain.files import SETTINGS
+from final_model_stage.segmenter import TorchSegmenter
+from preprocessing_stage.dataset.atomic_write import atomic_write, write_json
+
+GRAPH, FAST_GRAPH = "chain.onnx.gz", "fast.onnx.gz"
+
+
+@contextmanager
+def folder_with_graphs(segmenter: TorchSegmenter, source: Path, out: Path) -> Iterator[Path]:
+    """A folder for the block to verify; `out` is written after it, `source` itself or a new one.
+
+    Raises ValueError for MC-dropout samples, or if `out` is another folder with files.
+    """
+    is_source = out.exists() and out.samefile(source)
+    if not is_source and out.exists() and any(out.iterdir()):
+        raise ValueError(f"{out}: exists and is not empty; name a new folder with --out")
+    values = json.loads((source / SETTINGS).read_bytes())
+    chosen = {GRAPH: segmenter.settings, FAST_GRAPH: segmenter.settings.fast}
+    if segmenter.settings.digest == segmenter.settings.fast.digest:
+        del chosen[FAST_GRAPH]
+    with TemporaryDirectory() as made:
+        folder = Path(made)
+        for path in source.iterdir():
+            if path.is_file() and path.name not in (SETTINGS, GRAPH, FAST_GRAPH):
+                shutil.copyfile(path, folder / path.name)
+        for file, settings in chosen.items():
+            model = chain_model(settings, segmenter.experts, watched=True)
+            content = without_weights(model, segmenter.experts)
+            (folder / file).write_bytes(gzip.compress(content, mtime=0))
+        graphs = {file: settings.digest for file, settings in chosen.items()}
+        write_json(folder / SETTINGS, values | {"graphs": graphs})
+        yield folder
+        out.mkdir(parents=True, exist_ok=True)
+        # The file that names the graphs last: what it names is there.
+        for path in sorted(folder.iterdir(), key=lambda path: path.name == SETTINGS):
+            if not is_source or path.name in (SETTINGS, *chosen):
+                with atomic_write(out / path.name, "wb") as file_:
+                    file_.write(path.read_bytes())

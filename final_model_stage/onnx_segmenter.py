@@ -1,0 +1,177 @@
+"""A segmenter without PyTorch: ONNX Runtime runs a graph that was recorded of the chain.
+
+The graph lies beside `segmenter.json`, compressed and without weights, which come from the
+experts' safetensors files. `python -m deploy.export --format folder` records it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from final_model_stage.chain.settings import Settings, read_settings
+from final_model_stage.segmentation import (
+    Precision,
+    SeenView,
+    Segmentation,
+    Segmenter,
+    Watcher,
+)
+
+MAX_GRAPH_BYTES = 2**26
+"""Of an unpacked graph; those of this project have some 2 MB."""
+
+
+def prefers_onnx(folder: Path, precision: Precision, fast: bool, device: str | None) -> bool:
+    """Whether ONNX Runtime is the fastest that can run the segmenter in `folder` here.
+
+    Raises OSError or ValueError for a folder whose `segmenter.json` is none.
+    """
+    settings = _settings(folder, fast)
+    has_torch = find_spec("torch") is not None
+    is_able = _graph_of(settings) is not None and find_spec("onnxruntime") is not None
+    if not has_torch and not is_able:
+        raise ImportError(
+            f"{folder}: holds no graph that ONNX Runtime could run, and PyTorch is not installed: "
+            "pip install -r requirements.txt"
+        )
+    if not is_able or precision == "bf16-mixed" or device not in (None, "cpu"):
+        return False
+    if not has_torch:
+        return True
+    from train_stage.precision import pick_precision
+
+    return pick_precision(precision, device) == "32-true" and not _has_gpu(device)
+
+
+def _has_gpu(device: str | None) -> bool:
+    import torch
+
+    return device is None and torch.cuda.is_available()
+
+
+class OnnxSegmenter(Segmenter):
+    """A segmenter in ONNX Runtime, on the processor's cores."""
+
+    def __init__(self, settings: Settings, graph: bytes, weights: Mapping[str, np.ndarray]) -> None:
+        """graph: ONNX. weights: `<expert>.<tensor>` -> float32, the initializers that it lacks."""
+        super().__init__(settings)
+        self._graph, self._weights = graph, weights
+        self._session = cache(self._open)
+
+    @staticmethod
+    def of_folder(folder: Path | str, *, fast: bool = False) -> OnnxSegmenter:
+        """The segmenter in a folder. Raises OSError, or ValueError if its files do not fit."""
+        folder = Path(folder)
+        settings = _settings(folder, fast)
+        file = _graph_of(settings)
+        if file is None:
+            raise ValueError(
+                f"{folder}: holds no graph of its settings; `python -m deploy.export {folder} "
+                "--format folder --out DIR` writes one that does"
+            )
+        weights: dict[str, np.ndarray] = {}
+        for name in settings.class_tree.experts:
+            path = folder / f"{name}.safetensors"
+            tensors = _read_weights(path, settings.sha256.get(name))
+            weights |= {f"{name}.{key}": values for key, values in tensors.items()}
+        return OnnxSegmenter(settings, _unpack(folder / file), weights)
+
+    def _label_maps(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        if len(images) == 1:  # on all cores
+            return [self._run(images[0], ["labels"], threads=0)[0]]
+        with ThreadPoolExecutor(_cores()) as pool:  # each image on a core of its own
+            return list(pool.map(lambda image: self._run(image, ["labels"], threads=1)[0], images))
+
+    def _segment(self, image: np.ndarray, watch: Watcher | None) -> Segmentation:
+        views = self._views() if watch else []
+        parts = ("used", "crop", "mask", "probabilities")
+        names = [f"view{k}.{part}" for k in range(len(views)) for part in parts]
+        labels, shares, *seen = self._run(image, ["labels", "probabilities", *names], threads=0)
+        for expert, some in zip(views, _in_fours(seen), strict=True):
+            used, crop, mask, probabilities = some
+            if used and watch:
+                watch(SeenView(expert, crop, mask, probabilities))
+        return Segmentation(labels, shares, self.tree)
+
+    def _run(self, image: np.ndarray, outputs: list[str], *, threads: int) -> list[np.ndarray]:
+        result: list[np.ndarray] = self._session(threads).run(outputs, {"image": image})
+        return result
+
+    def _views(self) -> list[str]:
+        """The expert of each view, in their order."""
+        metadata = self._session(0).get_modelmeta().custom_metadata_map
+        views: list[str] = json.loads(metadata["views"])
+        return views
+
+    def _open(self, threads: int) -> Any:
+        """threads: that an image is predicted with, 0 = one for each core."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(v) for v in self._weights.values()]
+        options.add_external_initializers(list(self._weights), values)
+        return onnxruntime.InferenceSession(
+            self._graph, options, providers=["CPUExecutionProvider"]
+        )
+
+
+def _settings(folder: Path, fast: bool) -> Settings:
+    settings = read_settings(folder / "segmenter.json")
+    return settings.fast if fast else settings
+
+
+def _graph_of(settings: Settings) -> str | None:
+    """The file of the graph that was recorded for these settings."""
+    return next((file for file, of in settings.graphs.items() if of == settings.digest), None)
+
+
+def _unpack(path: Path) -> bytes:
+    try:
+        with gzip.open(path) as file:
+            content = file.read(MAX_GRAPH_BYTES + 1)
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise ValueError(f"{path}: is damaged: {error}; get the folder again") from error
+    if len(content) > MAX_GRAPH_BYTES:
+        raise ValueError(f"{path}: has more than {MAX_GRAPH_BYTES} bytes, is no graph of a chain")
+    return content
+
+
+def _read_weights(path: Path, digest: str | None) -> dict[str, np.ndarray]:
+    """Name -> float32 of a safetensors file. digest: SHA-256 that it must have."""
+    data = path.read_bytes()
+    if digest is not None and hashlib.sha256(data).hexdigest() != digest:
+        raise ValueError(f"{path}: damaged since it was saved; get the folder again")
+    try:
+        tensors = load(data)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: is damaged or no safetensors file: {error}") from error
+    return {
+        name: values.astype(np.float32)
+        for name, values in tensors.items()
+        if np.issubdtype(values.dtype, np.floating)  # the others count training steps
+    }
+
+
+def _in_fours(values: list[np.ndarray]) -> list[list[np.ndarray]]:
+    return [values[k : k + 4] for k in range(0, len(values), 4)]
+
+
+def _cores() -> int:
+    """That this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,148 @@
+"""A segmenter's folder with graphs gives the same in ONNX Runtime, and needs no PyTorch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn_files import photograph
+from export_images import images
+from input_kinds import ROOT, tiny_segmenter
+from PIL import Image
+
+from deploy.demo.trace import segment_with_trace
+from deploy.export import __main__ as export
+from final_model_stage import Segmenter
+from final_model_stage.onnx_segmenter import OnnxSegmenter
+from final_model_stage.segmenter import TorchSegmenter
+from preprocessing_stage.dataset.class_tree import ClassTree
+
+pytestmark = pytest.mark.slow
+
+SMALL = ClassTree({"person": {"background": 0, "body": {"upper": 1, "lower": 4}}})
+WITHOUT_TORCH = """
+import sys
+sys.modules |= dict.fromkeys(["torch", "torchvision", "timm", "dvc", "lightning_fabric"])
+sys.argv[0] = "a command"
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A segmenter with graphs, whose children are told their parent's probabilities."""
+    made = tmp_path_factory.mktemp("light")
+    segmenter = tiny_segmenter(tree=SMALL, tta=True, rejects=True)
+    settings = segmenter.settings.model_copy(update={"tta_views": False})  # a smaller graph
+    TorchSegmenter(settings, segmenter.experts).save(made / "plain")
+    for number, image in enumerate(images()[:3]):
+        Image.fromarray(image).save(made / f"{number}.png")
+    words = [str(made / "plain"), "--out", str(made / "light"), "--format", "folder"]
+    export.main([*words, "--images", str(made)])
+    photograph((48, 70), 9).save(made / "photo.jpg", quality=95)
+    return made
+
+
+@pytest.fixture
+def light(folder: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return Path(shutil.copytree(folder / "light", tmp_path / "light"))
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_labels_and_probabilities_are_those_of_pytorch(folder: Path, fast: bool) -> None:
+    onnx = OnnxSegmenter.of_folder(folder / "light", fast=fast)
+    torch_ = TorchSegmenter.load(folder / "plain", "32-true", fast=fast)
+    for image in images():
+        result, expected = onnx.segment(image), torch_.segment(image)
+        assert (result.labels == expected.labels).mean() > 0.99
+        np.testing.assert_allclose(
+            result.leaf_probabilities, expected.leaf_probabilities, atol=1e-3, rtol=0
+        )
+    many = onnx.label_maps(images())
+    for labels, image in zip(many, images(), strict=True):
+        np.testing.assert_array_equal(labels, onnx(image))
+
+
+def test_views_are_those_of_pytorch(folder: Path) -> None:
+    """Of a square image the root has fewer, and where it finds nothing the others have none."""
+    onnx = OnnxSegmenter.of_folder(folder / "light")
+    torch_ = TorchSegmenter.load(folder / "plain", "32-true")
+    for image in images()[:3]:
+        _, traces = segment_with_trace(onnx, image)
+        _, expected = segment_with_trace(torch_, image)
+        assert [len(t.views) for t in traces] == [len(t.views) for t in expected]
+        for trace, other in zip(traces, expected, strict=True):
+            for view, same in zip(trace.views, other.views, strict=True):
+                np.testing.assert_allclose(view.probabilities, same.probabilities, atol=1e-3)
+                np.testing.assert_array_equal(view.mask, same.mask)
+                np.testing.assert_allclose(view.crop.astype(int), same.crop, atol=1)
+
+
+def test_weights_are_stored_once(folder: Path) -> None:
+    graphs = [path.stat().st_size for path in (folder / "light").glob("*.gz")]
+    assert len(graphs) == 2 and max(graphs) < 100_000
+    for path in (folder / "plain").glob("*.safetensors"):
+        assert (folder / "light" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "from deploy.predict.__main__ import main; main(['photo.jpg', '--out', 'out', "
+        "'--segmenter', 'light', '--overlay', '--uncertainty'])",
+        "from final_model_stage.valid_segmentation import main; main(['photo.jpg', '--out', 'out', "
+        "'--segmenter', 'light'])",
+        "import numpy as np; from final_model_stage import Segmenter; "
+        "from deploy.demo.response import response; "
+        "response(Segmenter.load('light'), np.zeros((40, 50, 3), np.uint8))",
+        "import deploy.demo.__main__, deploy.coco.__main__",
+    ],
+)
+def test_no_pytorch_is_needed(folder: Path, command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH + command],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_other_settings_than_those_of_the_graph_are_not_run_with_it(light: Path) -> None:
+    values = json.loads((light / "segmenter.json").read_text())
+    other = "hard" if values["mode"] == "product" else "product"
+    (light / "segmenter.json").write_text(json.dumps(values | {"mode": other}))
+    with pytest.raises(ValueError, match="no graph of its settings"):
+        OnnxSegmenter.of_folder(light)
+    assert isinstance(Segmenter.load(light, "32-true", device="cpu"), TorchSegmenter)
+
+
+def test_onnx_runtime_is_chosen_for_32_bits_on_a_processor(light: Path) -> None:
+    assert isinstance(Segmenter.load(light, "32-true", device="cpu"), OnnxSegmenter)
+    assert isinstance(Segmenter.load(light, "bf16-mixed", device="cpu"), TorchSegmenter)
+
+
+def test_damage_is_named(light: Path) -> None:
+    weights, graph = light / "body.safetensors", light / "chain.onnx.gz"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(ValueError, match=r"body\.safetensors: damaged"):
+        OnnxSegmenter.of_folder(light)
+    values = json.loads((light / "segmenter.json").read_text())
+    (light / "segmenter.json").write_text(json.dumps(values | {"sha256": {}}))
+    graph.write_bytes(graph.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=r"chain\.onnx\.gz: is damaged"):
+        OnnxSegmenter.of_folder(light)
+
+
+def test_a_folder_with_other_files_is_not_written_into(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").touch()
+    words = [str(folder / "plain"), "--out", str(tmp_path), "--format", "folder"]
+    with pytest.raises(SystemExit, match="2"):
+        export.main([*words, "--images", str(folder / "0.png")])
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
