@@ -20,12 +20,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from deploy.people import MIN_AREA, number_people
 from deploy.predict.index import INDEX
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.class_tree import BACKGROUND
-
-MIN_AREA = 20
-"""Pixels; smaller pieces are noise, and stay in the label map alone."""
 
 
 def main() -> None:
@@ -94,13 +92,10 @@ def pieces(labels: np.ndarray, polygons: bool, min_area: int) -> Iterator[Mappin
     labels: (H, W) uint8. min_area: pixels of a class in a piece.
     """
     from pycocotools import mask as coco
-    from scipy import ndimage
 
-    connected, count = ndimage.label(labels != BACKGROUND, np.ones((3, 3)))
-    sizes = np.bincount(connected.ravel(), minlength=count + 1)
-    order = [i for i in np.argsort(-sizes, kind="stable") if i and sizes[i] >= min_area]
-    for instance, piece in enumerate(order, 1):
-        inside = connected == piece
+    numbers = number_people(labels, min_area)
+    for instance in range(1, int(numbers.max()) + 1):
+        inside = numbers == instance
         for label in np.unique(labels[inside]):
             mask = inside & (labels == label)
             if (area := int(mask.sum())) < min_area:

@@ -140,6 +140,7 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
         probabilities=arguments.probabilities,
         uncertainty=arguments.uncertainty,
         cutout=arguments.cutout,
+        instances=arguments.instances,
         masks=tuple(dict.fromkeys(arguments.mask)),
     )
 
@@ -177,6 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--probabilities", action="store_true", help="also write those of all leaves, as .npz")
     add("--uncertainty", action="store_true", help="also write it, as a grayscale PNG")
     add("--cutout", action="store_true", help="also the foreground as RGBA, with a soft edge")
+    add("--instances", action="store_true", help="also number people who do not touch, with boxes")
     add("--mask", action="append", default=[], metavar="CLASS", help="also 0/255 of a class")
     add("--keep-folders", action="store_true", help="subfolders of a source folder also in DIR")
     add("--fast", action="store_true", help="one view by each expert: faster, less accurate")

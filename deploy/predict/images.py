@@ -91,4 +91,7 @@ def write(files: PredictionFiles, result: Predicted | Read) -> Entry:
         return entry | {"error": str(result.image)}
     height, width = result.image.size
     areas = files.write(result.job.name, result.image, result.labels, result.details)
-    return entry | {"width": width, "height": height, "areas": areas}
+    entry |= {"width": width, "height": height, "areas": areas}
+    if files.wanted.instances:
+        entry["people"] = files.write_instances(result.job.name, result.image, result.labels)
+    return entry

@@ -21,7 +21,7 @@ source (`bytes`, `modified`, `segmenter`), and either the areas of the classes o
 INDEX = "index.jsonl"
 CLAIMS = ".claims.json"
 """Files that a run is about to write; it is removed when the run has ended."""
-OWN_FOLDERS = "overlay|probabilities|uncertainty|cutout|level_.*|mask_.*"
+OWN_FOLDERS = "overlay|probabilities|uncertainty|cutout|instances|level_.*|mask_.*"
 """Where results of one kind lie."""
 MAX_STEM_BYTES = 200
 """File systems allow names of 255 bytes; a number and a suffix are appended."""
@@ -128,7 +128,7 @@ def _below(source: Path, folder: Path) -> list[str]:
         parts = list(source.parent.relative_to(folder).parts)
     except ValueError:  # a link led elsewhere
         return []
-    ours = ("overlay", "probabilities", "uncertainty", "cutout")
+    ours = ("overlay", "probabilities", "uncertainty", "cutout", "instances")
     if parts and (
         parts[0].casefold() in ours or parts[0].casefold().startswith(("level_", "mask_"))
     ):

@@ -5,6 +5,7 @@ DIR/level_<k>/<name>.png        classes of a level, numbered from 1 in its order
 DIR/overlay/<name>.jpg          the image with its classes coloured and outlined
 DIR/probabilities/<name>.npz    float16 `probabilities` (leaves, h, w), `ids` and `names`
 DIR/uncertainty/<name>.png      entropy of the probabilities, from 0 = certain to 255 = uniform
+DIR/instances/<name>.png        numbers of the connected people, 16 bits; 0 = background
 DIR/<name>.mp4                  of a video, instead: its frames, coloured and outlined
 
 Palette PNGs carry their classes as JSON, id -> name, in the text chunk `classes`. Overlays and
@@ -21,6 +22,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from deploy.people import Person, number_people, people, scipy_ndimage
 from final_model_stage.image_reader import DecodedImage
 from final_model_stage.segmentation import Segmentation
 from preprocessing_stage.dataset.atomic_write import atomic_write
@@ -38,6 +40,7 @@ class Wanted:
     probabilities: bool = False
     uncertainty: bool = False
     cutout: bool = False
+    instances: bool = False
     masks: tuple[str, ...] = ()
     """Classes of any level."""
 
@@ -51,7 +54,10 @@ class PredictionFiles:
     """Writes into a folder, from any number of threads."""
 
     def __init__(self, out: Path, tree: ClassTree, wanted: Wanted) -> None:
-        """Raises ValueError for a level or class that the tree does not have."""
+        """Raises ValueError for a level or class that the tree does not have, ImportError if what
+        is wanted needs a package that is not there."""
+        if wanted.instances:
+            scipy_ndimage()
         classes = [node.name for node in tree.root.walk() if node is not tree.root]
         for name in wanted.masks:
             if name not in classes:
@@ -76,6 +82,8 @@ class PredictionFiles:
             paths["uncertainty"] = self.out / "uncertainty" / f"{name}.png"
         if wanted.cutout:
             paths["cutout"] = self.out / "cutout" / f"{name}.png"
+        if wanted.instances:
+            paths["instances"] = self.out / "instances" / f"{name}.png"
         paths |= {f"mask {c}": self.out / f"mask_{c}" / f"{name}.png" for c in wanted.masks}
         return paths
 
@@ -108,6 +116,18 @@ class PredictionFiles:
         if details is not None:
             self._write_details(paths, image, details)
         return areas(full, self.tree)
+
+    def write_instances(self, name: str, image: DecodedImage, labels: np.ndarray) -> list[Person]:
+        """Number the people of an image, largest first, and write the map.
+
+        labels: (h, w) uint8 leaf ids of `image.image`.
+        """
+        picture = Image.fromarray(number_people(labels))
+        if labels.shape != image.size:
+            picture = picture.resize(image.size[::-1], Image.Resampling.NEAREST)
+        with atomic_write(self.paths(name)["instances"], "wb") as file:
+            picture.save(file, "PNG")
+        return people(np.asarray(picture))
 
     def _write_details(
         self, paths: dict[str, Path], image: DecodedImage, details: Segmentation

@@ -31,10 +31,9 @@ from preprocessing_stage.converters.masks import (
     mask_source,
     read_class_names,
     read_label_colours,
-    read_voc_list,
-    voc_source,
 )
 from preprocessing_stage.converters.source import Source
+from preprocessing_stage.converters.voc import read_voc_list, voc_source
 from preprocessing_stage.dataset.check_dataset import DatasetError
 
 
@@ -65,9 +64,10 @@ def _splits(arguments: argparse.Namespace, source: Source) -> dict[str, list[str
     if arguments.train_ids or arguments.val_ids:
         if not (arguments.train_ids and arguments.val_ids):
             raise ValueError("--train-ids and --val-ids need each other")
+        known = {sample.id for sample in source.samples}
         return {
-            "train": read_voc_list(arguments.train_ids),
-            "val": read_voc_list(arguments.val_ids),
+            "train": read_voc_list(arguments.train_ids, known),
+            "val": read_voc_list(arguments.val_ids, known),
         }
     if source.splits:
         return {split: source.splits.get(split, []) for split in ("train", "val")}

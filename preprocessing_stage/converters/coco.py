@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from preprocessing_stage.converters.source import IGNORED, Source, SourceSample
+from preprocessing_stage.converters.source import IGNORED, Source, SourceSample, sample_id
 
 BACKGROUND_ID = 0
 """Of pixels in no annotation; COCO's categories begin at 1."""
@@ -33,7 +33,7 @@ def coco_source(annotations: dict[str, Path], images: Path) -> Source:
                     f"{path}: category {category['id']} is {category['name']}, elsewhere {known}"
                 )
         for image in data.imgs.values():
-            sample = Path(image["file_name"]).with_suffix("").as_posix().replace("/", "_")
+            sample = sample_id(Path(image["file_name"]))
             photograph = images / image["file_name"]
             if not photograph.is_file():
                 raise ValueError(f"{photograph}: no such file, {path} names it")

@@ -1,8 +1,4 @@
-"""Label maps as pictures: ids of 8, 16 or 32 bits, palettes, or colours named by a labelmap.txt.
-
-Folders of photographs and masks, and trees in the form of Pascal VOC (`JPEGImages`,
-`SegmentationClass`, `ImageSets/Segmentation`), which CVAT's export "Segmentation mask" has too.
-"""
+"""Label maps as pictures: ids of 8, 16 or 32 bits, palettes, or colours named by a labelmap.txt."""
 
 from __future__ import annotations
 
@@ -15,7 +11,14 @@ import numpy as np
 from PIL import Image
 
 from preprocessing_stage.converters.known_classes import KNOWN_CLASSES
-from preprocessing_stage.converters.source import IGNORED, Source, SourceSample, photographs
+from preprocessing_stage.converters.source import (
+    IGNORED,
+    Source,
+    SourceSample,
+    files,
+    photographs,
+    sample_id,
+)
 from preprocessing_stage.dataset.class_tree import IGNORE
 
 Colour = tuple[int, int, int]
@@ -23,8 +26,6 @@ Colour = tuple[int, int, int]
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
 
 _WAS_JPEG = "a mask that was once saved as JPEG has such edges; export it again as PNG"
-
-_VOC_SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "val"}
 
 
 def read_label_colours(path: Path) -> dict[Colour, str]:
@@ -92,43 +93,44 @@ def mask_source(
         id_of = {name: i for i, name in classes.items()}
         table = {colour: id_of[name] for colour, name in colours.items()}
     samples = []
-    for split, (images, _) in folders.items():
-        photograph_of = _pairs(images, masks[split])
+    listed = {}
+    for split, (images, folder) in folders.items():
+        pairs = _pairs(images, folder, masks[split])
+        listed[split] = [sample for sample, _, _ in pairs]
         samples += [
-            SourceSample(path.stem, photograph, partial(read_mask, path, table))
-            for path, photograph in photograph_of.items()
+            SourceSample(sample, photograph, partial(read_mask, path, table))
+            for sample, path, photograph in pairs
         ]
     if splits is None and "" not in folders:
-        splits = {split: [path.stem for path in paths] for split, paths in masks.items()}
+        splits = listed
     return Source(classes, samples, splits or {})
 
 
 def _masks(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in MASK_SUFFIXES)
+    paths = files(folder, MASK_SUFFIXES)
     if not paths:
-        jpeg = any(folder.glob("*.jp*g"))
+        jpeg = any(files(folder, (".jpg", ".jpeg")))
         remedy = "; JPEG changes ids and colours, export them as PNG" if jpeg else ""
         raise ValueError(f"{folder}: has no mask; they end in {', '.join(MASK_SUFFIXES)}{remedy}")
     return paths
 
 
-def _pairs(images: Path, masks: Sequence[Path]) -> dict[Path, Path]:
-    """Mask -> its photograph. Raises ValueError that names each mask without one."""
+def _pairs(images: Path, folder: Path, masks: Sequence[Path]) -> list[tuple[str, Path, Path]]:
+    """Id, mask and photograph. Raises ValueError that names each mask without a photograph."""
     there = photographs(images)
-    problems = [
-        f"has no {path.stem}.jpg, .jpeg or .png" for path in masks if path.stem not in there
-    ]
-    problems += [
-        f"has {', '.join(path.name for path in paths)}; keep one of them"
-        for stem in [path.stem for path in masks]
-        if len(paths := there.get(stem, [])) > 1
-    ]
+    ids = [sample_id(path.relative_to(folder)) for path in masks]
+    problems = []
+    for sample, path in zip(ids, masks, strict=True):
+        found = there.get(sample, [])
+        if not found:
+            name = path.relative_to(folder).with_suffix("").as_posix()
+            problems.append(f"has no {name}.jpg, .jpeg or .png")
+        elif len(found) > 1:
+            problems.append(f"has {', '.join(path.name for path in found)}; keep one of them")
     if problems:
         more = [f"... and {len(problems) - 20} more"] if len(problems) > 20 else []
         raise ValueError("\n  ".join([f"{images}:", *problems[:20], *more]))
-    return {path: there[path.stem][0] for path in masks}
+    return [(sample, path, there[sample][0]) for sample, path in zip(ids, masks, strict=True)]
 
 
 def found_colours(masks: Sequence[Path]) -> dict[Colour, str]:
@@ -144,37 +146,6 @@ def found_colours(masks: Sequence[Path]) -> dict[Colour, str]:
         if len(found) > IGNORE:
             raise ValueError(f"{path}: with it there are more than {IGNORE} colours; {_WAS_JPEG}")
     return {(v >> 16, v >> 8 & 255, v & 255): f"#{v:06x}" for v in sorted(found)}
-
-
-def voc_source(folder: Path, images: Path | None, classes: str | None) -> Source:
-    """A tree in the form of Pascal VOC. Raises ValueError.
-
-    images: of photographs that lie elsewhere. classes: as for `read_class_names`; None takes
-    labelmap.txt.
-    """
-    labelmap = folder / "labelmap.txt"
-    colours = read_label_colours(labelmap) if labelmap.is_file() else None
-    names = read_class_names(classes) if classes else None
-    lists = folder / "ImageSets" / "Segmentation"
-    splits: dict[str, list[str]] = {}
-    for path in sorted(lists.glob("*.txt")) if lists.is_dir() else []:
-        if split := _VOC_SPLITS.get(path.stem.lower()):
-            splits[split] = [*splits.get(split, []), *read_voc_list(path)]
-    pair = (images or folder / "JPEGImages", folder / "SegmentationClass")
-    source = mask_source({"": pair}, names, colours)
-    have = {sample.id for sample in source.samples}
-    splits = {split: [i for i in ids if i in have] for split, ids in splits.items()}
-    return Source(source.classes, source.samples, splits if len(splits) == 2 else {})
-
-
-def read_voc_list(path: Path) -> list[str]:
-    """Ids of a list; those with a second column of -1 are left out, file endings dropped."""
-    ids = []
-    for line in path.read_text(encoding="utf-8-sig").splitlines():
-        name, *flag = line.split()[-2:] if re.search(r"\s-?1$", line) else [line.strip()]
-        if name and flag != ["-1"]:
-            ids.append(re.sub(r"\.(jpe?g|png)$", "", Path(name).name, flags=re.IGNORECASE))
-    return ids
 
 
 def read_mask(path: Path, colours: Mapping[Colour, int] | None) -> np.ndarray:

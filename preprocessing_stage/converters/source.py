@@ -35,9 +35,20 @@ class Source:
 
 
 def photographs(folder: Path) -> dict[str, list[Path]]:
-    """Stem -> photographs of a folder, whatever the case of their ending. Raises OSError."""
+    """Id -> photographs of a folder, whatever the case of their ending. Raises OSError."""
     found: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
-            found.setdefault(path.stem, []).append(path)
+    for path in files(folder, (".jpg", ".jpeg", ".png")):
+        found.setdefault(sample_id(path.relative_to(folder)), []).append(path)
     return found
+
+
+def files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """With these endings, in the folder and below it. Raises OSError."""
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder}: no such folder")
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+
+
+def sample_id(name: Path) -> str:
+    """Of a file's path in its folder: without its ending, folders before it as `folder_`."""
+    return name.with_suffix("").as_posix().replace("/", "_")

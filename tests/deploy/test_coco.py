@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from predict_runs import run, write
+from PIL import Image
+from predict_runs import index, run, write
 from pycocotools import mask as coco
 from pycocotools.coco import COCO
 
 from deploy.coco.__main__ import main, outlines, pieces
+from deploy.people import number_people, people
+from deploy.predict.output_files import PredictionFiles, Wanted
+from final_model_stage.image_reader import DecodedImage
 from preprocessing_stage.dataset.dataset_folder import read_labels
 
 
@@ -99,3 +104,59 @@ def test_another_folder_is_refused_in_words(place: Path, monkeypatch, capsys) ->
     assert (
         "index.jsonl: is not there; needs a folder that deploy.predict" in capsys.readouterr().err
     )
+
+
+def test_the_map_of_numbers_and_the_boxes(labels: np.ndarray) -> None:
+    numbers = number_people(labels)
+    assert numbers.dtype == np.uint16
+    assert (numbers[5:30, 5:20] == 1).all() and (numbers[10:20, 40:50] == 2).all()
+    assert numbers[35, 55] == 0, "a speck"
+    assert people(numbers) == [
+        {"instance": 1, "box": [5, 5, 15, 25], "area": 375},
+        {"instance": 2, "box": [40, 10, 10, 10], "area": 100},
+    ]
+
+
+def test_people_who_touch_are_one() -> None:
+    labels = np.zeros((20, 20), np.uint8)
+    labels[:10, :10] = labels[10:, 10:] = 2
+    assert number_people(labels).max() == 1
+
+
+def test_no_people() -> None:
+    assert people(number_people(np.zeros((4, 5), np.uint8))) == []
+
+
+def test_predict_writes_numbers_and_boxes_when_asked(place: Path) -> None:
+    write("a.png", 1)
+    assert run("a.png", "--instances") == 0
+    entry = index()["a"]
+    with Image.open("out/instances/a.png") as picture:
+        assert picture.mode == "I;16" and picture.size == (entry["width"], entry["height"])
+        numbers = np.asarray(picture)
+    assert np.array_equal(numbers, number_people(read_labels(Path("out/a.png"))))
+    assert entry["people"] == people(numbers)
+    assert "instances/a.png" in entry["files"]
+    assert run("a.png") == 0
+    assert "people" not in index()["a"]
+
+
+def test_numbers_of_a_large_photograph_are_as_large_as_it(place: Path, tree) -> None:
+    labels = np.zeros((40, 60), np.uint8)
+    labels[10:30, 20:40] = 2
+    files = PredictionFiles(Path("out"), tree, Wanted(instances=True))
+    image = DecodedImage(np.zeros((40, 60, 3), np.uint8), (80, 120))
+    Path("out/instances").mkdir(parents=True)
+    assert files.write_instances("a", image, labels) == [
+        {"instance": 1, "box": [40, 20, 40, 40], "area": 1600}
+    ]
+
+
+def test_without_scipy_the_remedy_comes_before_anything_runs(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("a.png")
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    assert run("a.png", "--instances") == 2
+    assert "need scipy: pip install '.[convert]'" in capsys.readouterr().err
+    assert not Path("out").exists()

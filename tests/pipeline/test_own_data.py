@@ -170,7 +170,7 @@ def test_from_an_export_of_cvat_to_the_report_in_less_than_ten_commands(
     last = COMMANDS.index(IMPORTS["data/mine"]) + 1
     first = [words[0] for words in COMMANDS].index("unzip") - 1
     setting_up, unzipping, showing, importing = COMMANDS[first:last]
-    training = COMMANDS[last]
+    looking, training = COMMANDS[last : last + 2]
     DRAWN.cvat(Path("export"))
     with Image.open("export/JPEGImages/s0.JPG") as picture:
         exif = picture.getexif()
@@ -186,7 +186,11 @@ def test_from_an_export_of_cvat_to_the_report_in_less_than_ten_commands(
     assert capsys.readouterr().out.splitlines() == [f"{i}: {n}" for i, n in enumerate(LEAF_OF)]
     run_module(*importing[2:])
     assert shlex.join(training) in capsys.readouterr().out
-    run = run_pipeline(Path(options(training)["--profile"]), Path(options(training)["--data"]))
+    assert looking == [*training, "sample_sheet"]
+    profile, data = Path(options(training)["--profile"]), Path(options(training)["--data"])
+    run = run_pipeline(profile, data, looking[-1])
+    assert (run / "results/data/samples.jpg").exists()
+    run = run_pipeline(profile, data)
 
     printed = capsys.readouterr().out
     assert "mIoU_2" in printed and str(run / "results/report.html") in printed
