@@ -72,16 +72,21 @@ def segment(
 ) -> Iterator[Predicted | Read]:
     """The prediction for each image, in order; those that could not be read are passed on."""
     images = [one.image.image for one in batch if isinstance(one.image, DecodedImage)]
-    results: Iterator[tuple[np.ndarray, Segmentation | None]]
-    if details:  # one at a time: probabilities take 28 times the memory of labels
-        results = ((result.labels, result) for result in map(segmenter.segment, images))
-    else:
-        results = ((labels, None) for labels, _ in segmenter.predict(images))
+    results = predictions(segmenter, images, details)
     for one in batch:
         if isinstance(one.image, DecodedImage):
             yield Predicted(one.job, one.image, *next(results))
         else:
             yield one
+
+
+def predictions(
+    segmenter: Segmenter, images: Sequence[np.ndarray], details: bool
+) -> Iterator[tuple[np.ndarray, Segmentation | None]]:
+    """Labels (h, w) uint8 of each image (h, w, 3) uint8, and the rest if `details`."""
+    if details:  # one at a time: probabilities take 28 times the memory of labels
+        return ((result.labels, result) for result in map(segmenter.segment, images))
+    return ((labels, None) for labels, _ in segmenter.predict(images))
 
 
 def write(files: PredictionFiles, result: Predicted | Read) -> Entry:

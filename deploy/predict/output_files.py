@@ -5,7 +5,14 @@ DIR/level_<k>/<name>.png        classes of a level, numbered from 1 in its order
 DIR/overlay/<name>.jpg          the image with its classes coloured and outlined
 DIR/probabilities/<name>.npz    float16 `probabilities` (leaves, h, w), `ids` and `names`
 DIR/uncertainty/<name>.png      entropy of the probabilities, from 0 = certain to 255 = uniform
-DIR/<name>.mp4                  of a video, instead: its frames, coloured and outlined
+DIR/cutout/<name>.png           the image with the background transparent
+DIR/mask_<class>/<name>.png     255 where a class is, else 0
+
+Of a video, instead:
+DIR/<name>.mp4                  its frames, coloured and outlined
+DIR/cutout/<name>.mov           the frames with the background transparent
+DIR/mask_<class>/<name>.mp4     white where a class is, else black
+DIR/frames/<name>/%06d.png      leaf ids of frame 1, 2, ... at the size of the video
 
 Palette PNGs carry their classes as JSON, id -> name, in the text chunk `classes`. Overlays and
 probabilities have at most image_reader.WORK_SIDE pixels a side.
@@ -21,6 +28,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from deploy.predict.frame_files import FRAME
 from final_model_stage.image_reader import DecodedImage
 from final_model_stage.segmenter import Segmentation
 from preprocessing_stage.dataset.atomic_write import atomic_write
@@ -40,6 +48,8 @@ class Wanted:
     cutout: bool = False
     masks: tuple[str, ...] = ()
     """Classes of any level."""
+    frames: bool = False
+    """Label maps of the frames of videos."""
 
     @property
     def details(self) -> bool:
@@ -79,8 +89,21 @@ class PredictionFiles:
         paths |= {f"mask {c}": self.out / f"mask_{c}" / f"{name}.png" for c in wanted.masks}
         return paths
 
-    def video_path(self, name: str) -> Path:
-        return self.out / f"{name}.mp4"
+    def video_paths(self, name: str) -> dict[str, Path]:
+        """Kind of file -> its path, for all files of a video; `frames` is the pattern of many."""
+        paths = {"overlay": self.out / f"{name}.mp4"}
+        if self.wanted.cutout:
+            paths["cutout"] = self.out / "cutout" / f"{name}.mov"
+        paths |= {f"mask {c}": self.out / f"mask_{c}" / f"{name}.mp4" for c in self.wanted.masks}
+        if self.wanted.frames:
+            paths["frames"] = self.out / "frames" / name / FRAME
+        return paths
+
+    def write_labels(self, path: Path, labels: np.ndarray) -> None:
+        """labels: (H, W) uint8 leaf ids."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        names = {leaf.id: leaf.name for leaf in self.tree.leaves if leaf.id is not None}
+        _save_map(path, labels, palette(self.tree), names)
 
     def write(
         self, name: str, image: DecodedImage, labels: np.ndarray, details: Segmentation | None
@@ -92,9 +115,8 @@ class PredictionFiles:
         paths = self.paths(name)
         for path in paths.values():
             path.parent.mkdir(parents=True, exist_ok=True)
-        full = _resize(labels, image.size, Image.Resampling.NEAREST)
-        names = {leaf.id: leaf.name for leaf in self.tree.leaves if leaf.id is not None}
-        _save_map(paths["labels"], full, palette(self.tree), names)
+        full = enlarged(labels, image.size)
+        self.write_labels(paths["labels"], full)
         for k in self.wanted.levels:
             table, colours, classes = _level(self.tree, k)
             _save_map(paths[f"level_{k}"], table[full], colours, classes)
@@ -134,6 +156,11 @@ def alpha(details: Segmentation) -> np.ndarray:
     foreground = 1 - details.leaf_probabilities[background].sum(0)
     opacity: np.ndarray = ((foreground - 0.25) * 2).clip(0, 1)
     return (opacity * 255).round().astype(np.uint8)
+
+
+def enlarged(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(h, w) uint8 leaf ids -> (*size) uint8."""
+    return _resize(labels, size, Image.Resampling.NEAREST)
 
 
 def areas(labels: np.ndarray, tree: ClassTree) -> dict[str, int]:
