@@ -86,6 +86,7 @@ def _run(arguments: argparse.Namespace) -> int:
         # Ray's processes have working folders of their own.
         out = arguments.out.absolute() if arguments.ray else arguments.out
         files = PredictionFiles(out, segmenter.tree, _wanted(arguments))
+        digest += files.wanted.variant
         index = PredictionIndex(out)
         keep = arguments.keep_folders or sources.share_stems()
         jobs = [
@@ -143,6 +144,8 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
         uncertainty=arguments.uncertainty,
         cutout=arguments.cutout,
         frames=arguments.frames,
+        tiles=arguments.tiles,
+        any_turn=arguments.any_turn,
         masks=tuple(dict.fromkeys(arguments.mask)),
     )
 
@@ -153,9 +156,11 @@ def _say_what_has_no_effect(jobs: Sequence[Job], wanted: Wanted) -> None:
         "--level": wanted.levels,
         "--probabilities": wanted.probabilities,
         "--uncertainty": wanted.uncertainty,
+        "--tiles": wanted.tiles,
+        "--any-turn": wanted.any_turn,
     }
     if videos and (given := [option for option, value in for_images.items() if value]):
-        print(f"{', '.join(given)}: for images only, not for the {videos} videos", file=sys.stderr)
+        print(f"{', '.join(given)}: for images only, not for videos ({videos})", file=sys.stderr)
     if wanted.frames and not videos:
         print("--frames: has no effect, there is no video", file=sys.stderr)
 
@@ -197,6 +202,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--frames", action="store_true", help="also label maps of each frame of a video")
     add("--keep-folders", action="store_true", help="subfolders of a source folder also in DIR")
     add("--fast", action="store_true", help="one view by each expert: faster, less accurate")
+    add("--tiles", action="store_true", help="also in squares: panoramas and large crowds; slow")
+    add("--any-turn", action="store_true", help="photographs that lie on their side; four times")
     add("--skip-existing", action="store_true", help="resume an interrupted run")
     add(
         "--max-pixels",

@@ -12,7 +12,9 @@ import numpy as np
 
 from deploy.predict.index import Entry
 from deploy.predict.jobs import Job
-from deploy.predict.output_files import PredictionFiles
+from deploy.predict.output_files import PredictionFiles, Wanted
+from deploy.predict.tiles import OBLONG, segment_tiles
+from deploy.predict.turns import Segment, segment_any_turn
 from final_model_stage.image_reader import DecodedImage, DecodeError, decode_image
 from final_model_stage.segmenter import Segmentation, Segmenter
 from preprocessing_stage.dataset.prefetch import batches, prefetch
@@ -55,7 +57,7 @@ def predict_images(
         predicted = (
             one
             for batch in batches(images, BATCH)
-            for one in segment(segmenter, batch, files.wanted.details)
+            for one in segment(segmenter, batch, files.wanted)
         )
         yield from prefetch(writers, partial(write, files), predicted, WRITERS)
 
@@ -68,11 +70,11 @@ def read(job: Job) -> Read:
 
 
 def segment(
-    segmenter: Segmenter, batch: Sequence[Read], details: bool
+    segmenter: Segmenter, batch: Sequence[Read], wanted: Wanted
 ) -> Iterator[Predicted | Read]:
     """The prediction for each image, in order; those that could not be read are passed on."""
     images = [one.image.image for one in batch if isinstance(one.image, DecodedImage)]
-    results = predictions(segmenter, images, details)
+    results = predictions(segmenter, images, wanted)
     for one in batch:
         if isinstance(one.image, DecodedImage):
             yield Predicted(one.job, one.image, *next(results))
@@ -81,12 +83,23 @@ def segment(
 
 
 def predictions(
-    segmenter: Segmenter, images: Sequence[np.ndarray], details: bool
+    segmenter: Segmenter, images: Sequence[np.ndarray], wanted: Wanted
 ) -> Iterator[tuple[np.ndarray, Segmentation | None]]:
-    """Labels (h, w) uint8 of each image (h, w, 3) uint8, and the rest if `details`."""
-    if details:  # one at a time: probabilities take 28 times the memory of labels
-        return ((result.labels, result) for result in map(segmenter.segment, images))
-    return ((labels, None) for labels, _ in segmenter.predict(images))
+    """Labels (h, w) uint8 of each image (h, w, 3) uint8, and the rest if `wanted.details`."""
+    if not (wanted.details or wanted.variant):
+        return ((labels, None) for labels, _ in segmenter.predict(images))
+    # One at a time: probabilities take 28 times the memory of labels.
+    found = map(_how(segmenter, wanted), images)
+    return ((one.labels, one if wanted.details else None) for one in found)
+
+
+def _how(segmenter: Segmenter, wanted: Wanted) -> Segment:
+    how: Segment = segmenter.segment
+    if wanted.tiles:
+        how = partial(segment_tiles, how)
+    if wanted.any_turn:
+        how = partial(segment_any_turn, how)
+    return how
 
 
 def write(files: PredictionFiles, result: Predicted | Read) -> Entry:
@@ -96,4 +109,6 @@ def write(files: PredictionFiles, result: Predicted | Read) -> Entry:
         return entry | {"error": str(result.image)}
     height, width = result.image.size
     areas = files.write(result.job.name, result.image, result.labels, result.details)
+    if max(height, width) >= OBLONG * min(height, width) and not files.wanted.tiles:
+        entry["notes"] = [f"{width} x {height}: people may be missed; try --tiles"]
     return entry | {"width": width, "height": height, "areas": areas}

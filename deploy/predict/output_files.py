@@ -39,7 +39,7 @@ from preprocessing_stage.drawing.palette import class_colours, palette
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is written in addition to the label maps."""
+    """What is written in addition to the label maps, and how images are predicted."""
 
     levels: tuple[int, ...] = ()
     overlay: bool = False
@@ -50,11 +50,18 @@ class Wanted:
     """Classes of any level."""
     frames: bool = False
     """Label maps of the frames of videos."""
+    tiles: bool = False
+    any_turn: bool = False
 
     @property
     def details(self) -> bool:
         """Whether more than the labels has to be computed."""
         return self.probabilities or self.uncertainty or self.cutout
+
+    @property
+    def variant(self) -> str:
+        """What the index adds to the segmenter's digest: it makes other predictions so."""
+        return "+tiles" * self.tiles + "+any-turn" * self.any_turn
 
 
 class PredictionFiles:

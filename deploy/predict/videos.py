@@ -15,7 +15,7 @@ from deploy.predict.frame_files import frame_path, remove_frames
 from deploy.predict.images import BATCH, predictions
 from deploy.predict.index import Entry
 from deploy.predict.jobs import Job
-from deploy.predict.output_files import PredictionFiles, alpha, areas, enlarged
+from deploy.predict.output_files import PredictionFiles, Wanted, alpha, areas, enlarged
 from deploy.predict.video_reader import Frame, Video, open_video, require_av
 from deploy.predict.video_writer import H264, PRORES_4444, VideoWriter, takes_sound, video_writer
 from final_model_stage.image_reader import DecodeError
@@ -44,12 +44,12 @@ def predict_video(job: Job, segmenter: Segmenter, files: PredictionFiles) -> Ent
 
 
 def _predict(name: str, video: Video, segmenter: Segmenter, files: PredictionFiles) -> Entry:
-    details = files.wanted.cutout
+    wanted = Wanted(cutout=files.wanted.cutout)
     with ExitStack() as stack:
         outputs = _Outputs(stack, name, video, files)
         reader = stack.enter_context(ThreadPoolExecutor(1))
         for batch in batches(_frames(reader, video), BATCH):
-            predicted = predictions(segmenter, [frame.image for frame in batch], details)
+            predicted = predictions(segmenter, [frame.image for frame in batch], wanted)
             for frame, (labels, more) in zip(batch, predicted, strict=True):
                 outputs.add(frame, labels, more)
     return outputs.finish()
