@@ -14,8 +14,8 @@ import numpy as np
 from final_model_stage.segmenter import Segmentation
 from preprocessing_stage.dataset.class_tree import BACKGROUND
 
-MARGIN = 0.05
-"""By which a turn must be surer than the photograph as it is: at 0, one upright photograph in ten
+MARGIN = 0.08
+"""By which a turn must be surer than the photograph as it is: at 0, one upright photograph in eight
 was turned."""
 
 Segment = Callable[[np.ndarray], Segmentation]
