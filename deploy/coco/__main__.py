@@ -62,7 +62,7 @@ def coco_file(folder: Path, polygons: bool, min_area: int) -> dict[str, Any]:
     names: dict[int, str] = {}
     for line in index.read_text().splitlines():
         entry = json.loads(line)
-        if "error" in entry or "frames" in entry:  # films have no label maps
+        if "error" in entry or "frames" in entry:  # frames of videos are no image files
             continue
         path = folder / f"{entry['name']}.png"
         with Image.open(path) as picture:

@@ -85,6 +85,7 @@ def _run(arguments: argparse.Namespace) -> int:
         # Ray's processes have working folders of their own.
         out = arguments.out.absolute() if arguments.ray else arguments.out
         files = PredictionFiles(out, segmenter.tree, _wanted(arguments))
+        digest += files.wanted.variant
         index = PredictionIndex(out)
         keep = arguments.keep_folders or sources.share_stems()
         jobs = [
@@ -99,6 +100,7 @@ def _run(arguments: argparse.Namespace) -> int:
         todo = unfinished(jobs, files, index, digest) if arguments.skip_existing else jobs
         by_source = {str(job.source): job for job in todo}
         stamps = {source: stamp(job.source, digest) for source, job in by_source.items()}
+        _say_what_has_no_effect(jobs, files.wanted)
         index.claim([name for job in todo for name in output_names(job, files)])
         index.forget([job.source for job in todo])
         if arguments.ray:
@@ -122,14 +124,14 @@ def _run(arguments: argparse.Namespace) -> int:
                 tqdm.write(f"{source}: {entry['error']}", file=sys.stderr)
             else:
                 written |= set(output_names(by_source[source], files))
+                for note in entry.get("notes", []):
+                    tqdm.write(f"{source}: {note}", file=sys.stderr)
             index.add(entry | stamps[source] | {"files": sorted(written)})
     except OSError as error:  # the disk is full, or the folder is gone
         raise SystemExit(f"{error}; fix this and resume with --skip-existing") from error
     index.release()
     _report(arguments.out, len(todo) - failed, failed, len(jobs) - len(todo))
     _report_left_out(sources)
-    if (videos := sum(is_video(job.source) for job in todo)) and files.wanted != Wanted():
-        print(f"of {videos} videos only the overlaid video is written; options are for images")
     return failed + len(sources.unreadable)
 
 
@@ -141,8 +143,26 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
         uncertainty=arguments.uncertainty,
         cutout=arguments.cutout,
         instances=arguments.instances,
+        frames=arguments.frames,
+        tiles=arguments.tiles,
+        any_turn=arguments.any_turn,
         masks=tuple(dict.fromkeys(arguments.mask)),
     )
+
+
+def _say_what_has_no_effect(jobs: Sequence[Job], wanted: Wanted) -> None:
+    videos = sum(is_video(job.source) for job in jobs)
+    for_images = {
+        "--level": wanted.levels,
+        "--probabilities": wanted.probabilities,
+        "--uncertainty": wanted.uncertainty,
+        "--tiles": wanted.tiles,
+        "--any-turn": wanted.any_turn,
+    }
+    if videos and (given := [option for option, value in for_images.items() if value]):
+        print(f"{', '.join(given)}: for images only, not for videos ({videos})", file=sys.stderr)
+    if wanted.frames and not videos:
+        print("--frames: has no effect, there is no video", file=sys.stderr)
 
 
 def _report(out: Path, done: int, failed: int, skipped: int) -> None:
@@ -180,8 +200,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--cutout", action="store_true", help="also the foreground as RGBA, with a soft edge")
     add("--instances", action="store_true", help="also number people who do not touch, with boxes")
     add("--mask", action="append", default=[], metavar="CLASS", help="also 0/255 of a class")
+    add("--frames", action="store_true", help="also label maps of each frame of a video")
     add("--keep-folders", action="store_true", help="subfolders of a source folder also in DIR")
     add("--fast", action="store_true", help="one view by each expert: faster, less accurate")
+    add("--tiles", action="store_true", help="also in squares: panoramas and large crowds; slow")
+    add("--any-turn", action="store_true", help="photographs that lie on their side; four times")
     add("--skip-existing", action="store_true", help="resume an interrupted run")
     add(
         "--max-pixels",

@@ -12,7 +12,9 @@ import numpy as np
 
 from deploy.predict.index import Entry
 from deploy.predict.jobs import Job
-from deploy.predict.output_files import PredictionFiles
+from deploy.predict.output_files import PredictionFiles, Wanted
+from deploy.predict.tiles import OBLONG, segment_tiles
+from deploy.predict.turns import Segment, segment_any_turn
 from final_model_stage.image_reader import DecodedImage, DecodeError, decode_image
 from final_model_stage.segmentation import Segmentation, Segmenter
 from preprocessing_stage.dataset.prefetch import batches, prefetch
@@ -55,7 +57,7 @@ def predict_images(
         predicted = (
             one
             for batch in batches(images, BATCH)
-            for one in segment(segmenter, batch, files.wanted.details)
+            for one in segment(segmenter, batch, files.wanted)
         )
         yield from prefetch(writers, partial(write, files), predicted, WRITERS)
 
@@ -68,20 +70,36 @@ def read(job: Job) -> Read:
 
 
 def segment(
-    segmenter: Segmenter, batch: Sequence[Read], details: bool
+    segmenter: Segmenter, batch: Sequence[Read], wanted: Wanted
 ) -> Iterator[Predicted | Read]:
     """The prediction for each image, in order; those that could not be read are passed on."""
     images = [one.image.image for one in batch if isinstance(one.image, DecodedImage)]
-    results: Iterator[tuple[np.ndarray, Segmentation | None]]
-    if details:  # one at a time: probabilities take 28 times the memory of labels
-        results = ((result.labels, result) for result in map(segmenter.segment, images))
-    else:
-        results = ((labels, None) for labels in segmenter.label_maps(images))
+    results = predictions(segmenter, images, wanted)
     for one in batch:
         if isinstance(one.image, DecodedImage):
             yield Predicted(one.job, one.image, *next(results))
         else:
             yield one
+
+
+def predictions(
+    segmenter: Segmenter, images: Sequence[np.ndarray], wanted: Wanted
+) -> Iterator[tuple[np.ndarray, Segmentation | None]]:
+    """Labels (h, w) uint8 of each image (h, w, 3) uint8, and the rest if `wanted.details`."""
+    if not (wanted.details or wanted.variant):
+        return ((labels, None) for labels in segmenter.label_maps(images))
+    # One at a time: probabilities take 28 times the memory of labels.
+    found = map(_how(segmenter, wanted), images)
+    return ((one.labels, one if wanted.details else None) for one in found)
+
+
+def _how(segmenter: Segmenter, wanted: Wanted) -> Segment:
+    how: Segment = segmenter.segment
+    if wanted.tiles:
+        how = partial(segment_tiles, how)
+    if wanted.any_turn:
+        how = partial(segment_any_turn, how)
+    return how
 
 
 def write(files: PredictionFiles, result: Predicted | Read) -> Entry:
@@ -94,4 +112,6 @@ def write(files: PredictionFiles, result: Predicted | Read) -> Entry:
     entry |= {"width": width, "height": height, "areas": areas}
     if files.wanted.instances:
         entry["people"] = files.write_instances(result.job.name, result.image, result.labels)
+    if max(height, width) >= OBLONG * min(height, width) and not files.wanted.tiles:
+        entry["notes"] = [f"{width} x {height}: people may be missed; try --tiles"]
     return entry

@@ -21,8 +21,8 @@ source (`bytes`, `modified`, `segmenter`), and either the areas of the classes o
 INDEX = "index.jsonl"
 CLAIMS = ".claims.json"
 """Files that a run is about to write; it is removed when the run has ended."""
-OWN_FOLDERS = "overlay|probabilities|uncertainty|cutout|instances|level_.*|mask_.*"
-"""Where results of one kind lie."""
+OWN_FOLDERS = ("overlay", "probabilities", "uncertainty", "cutout", "instances", "frames")
+"""Where results of one kind lie, besides level_<k> and mask_<class>."""
 MAX_STEM_BYTES = 200
 """File systems allow names of 255 bytes; a number and a suffix are appended."""
 
@@ -85,6 +85,10 @@ class PredictionIndex:
         entry = self._entries.get(source)
         return [] if entry is None else _files(entry)
 
+    def frames_of(self, source: str) -> int:
+        """Number of frames of a video that is done; else 0."""
+        return int(self._entries.get(source, {}).get("frames", 0))
+
     def claim(self, files: Collection[str]) -> None:
         """Note the files that are about to be written, should the run be interrupted."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,9 +132,7 @@ def _below(source: Path, folder: Path) -> list[str]:
         parts = list(source.parent.relative_to(folder).parts)
     except ValueError:  # a link led elsewhere
         return []
-    ours = ("overlay", "probabilities", "uncertainty", "cutout", "instances")
-    if parts and (
-        parts[0].casefold() in ours or parts[0].casefold().startswith(("level_", "mask_"))
-    ):
+    first = parts[0].casefold() if parts else ""
+    if first in OWN_FOLDERS or first.startswith(("level_", "mask_")):
         parts[0] += "_"
     return parts

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deploy.predict.frame_files import FRAME, frames_of
 from deploy.predict.index import PredictionIndex
 from deploy.predict.output_files import PredictionFiles
 from deploy.predict.sources import is_video
@@ -29,12 +30,12 @@ class Job:
 
 def output_paths(job: Job, files: PredictionFiles) -> list[Path]:
     if is_video(job.source):
-        return [files.video_path(job.name)]
+        return list(files.video_paths(job.name).values())
     return list(files.paths(job.name).values())
 
 
 def output_names(job: Job, files: PredictionFiles) -> list[str]:
-    """Paths of a job's files, relative to the output folder."""
+    """Paths of a job's files, relative to the output folder; a pattern for those of frames."""
     return [path.relative_to(files.out).as_posix() for path in output_paths(job, files)]
 
 
@@ -62,8 +63,18 @@ def unfinished(
         job
         for job in jobs
         if not index.is_done(job.source, stamp(job.source, segmenter))
-        or not all(path.exists() for path in output_paths(job, files))
+        or not all(
+            len(_there(path)) >= (index.frames_of(str(job.source)) if path.name == FRAME else 1)
+            for path in output_paths(job, files)
+        )
     ]
+
+
+def _there(path: Path) -> list[Path]:
+    """The file, or the files of a pattern of frames, as far as they are there."""
+    if path.name == FRAME:
+        return frames_of(path)
+    return [path] if os.path.lexists(path) else []
 
 
 def refuse_overwriting(jobs: Sequence[Job], files: PredictionFiles, index: PredictionIndex) -> None:
@@ -72,10 +83,11 @@ def refuse_overwriting(jobs: Sequence[Job], files: PredictionFiles, index: Predi
     theirs = []
     for job in jobs:
         for path, name in zip(output_paths(job, files), output_names(job, files), strict=True):
-            if os.path.realpath(path) in sources:
-                theirs.append(f"{path}: is a source")
-            elif os.path.lexists(path) and name not in index.ours:
-                theirs.append(f"{path}: exists, and {index.path} does not name it")
+            for one in _there(path):
+                if os.path.realpath(one) in sources:
+                    theirs.append(f"{one}: is a source")
+                elif name not in index.ours:
+                    theirs.append(f"{one}: exists, and {index.path} does not name it")
     if theirs:
         shown = theirs[:20] + ([f"... and {len(theirs) - 20} more"] if len(theirs) > 20 else [])
         raise ValueError(

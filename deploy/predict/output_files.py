@@ -6,7 +6,14 @@ DIR/overlay/<name>.jpg          the image with its classes coloured and outlined
 DIR/probabilities/<name>.npz    float16 `probabilities` (leaves, h, w), `ids` and `names`
 DIR/uncertainty/<name>.png      entropy of the probabilities, from 0 = certain to 255 = uniform
 DIR/instances/<name>.png        numbers of the connected people, 16 bits; 0 = background
-DIR/<name>.mp4                  of a video, instead: its frames, coloured and outlined
+DIR/cutout/<name>.png           the image with the background transparent
+DIR/mask_<class>/<name>.png     255 where a class is, else 0
+
+Of a video, instead:
+DIR/<name>.mp4                  its frames, coloured and outlined
+DIR/cutout/<name>.mov           the frames with the background transparent
+DIR/mask_<class>/<name>.mp4     white where a class is, else black
+DIR/frames/<name>/%06d.png      leaf ids of frame 1, 2, ... at the size of the video
 
 Palette PNGs carry their classes as JSON, id -> name, in the text chunk `classes`. Overlays and
 probabilities have at most image_reader.WORK_SIDE pixels a side.
@@ -23,6 +30,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from deploy.people import Person, number_people, people, scipy_ndimage
+from deploy.predict.frame_files import FRAME
 from final_model_stage.image_reader import DecodedImage
 from final_model_stage.segmentation import Segmentation
 from preprocessing_stage.dataset.atomic_write import atomic_write
@@ -33,7 +41,7 @@ from preprocessing_stage.drawing.palette import class_colours, palette
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is written in addition to the label maps."""
+    """What is written in addition to the label maps, and how images are predicted."""
 
     levels: tuple[int, ...] = ()
     overlay: bool = False
@@ -43,11 +51,20 @@ class Wanted:
     instances: bool = False
     masks: tuple[str, ...] = ()
     """Classes of any level."""
+    frames: bool = False
+    """Label maps of the frames of videos."""
+    tiles: bool = False
+    any_turn: bool = False
 
     @property
     def details(self) -> bool:
         """Whether more than the labels has to be computed."""
         return self.probabilities or self.uncertainty or self.cutout
+
+    @property
+    def variant(self) -> str:
+        """What the index adds to the segmenter's digest: it makes other predictions so."""
+        return "+tiles" * self.tiles + "+any-turn" * self.any_turn
 
 
 class PredictionFiles:
@@ -87,8 +104,21 @@ class PredictionFiles:
         paths |= {f"mask {c}": self.out / f"mask_{c}" / f"{name}.png" for c in wanted.masks}
         return paths
 
-    def video_path(self, name: str) -> Path:
-        return self.out / f"{name}.mp4"
+    def video_paths(self, name: str) -> dict[str, Path]:
+        """Kind of file -> its path, for all files of a video; `frames` is the pattern of many."""
+        paths = {"overlay": self.out / f"{name}.mp4"}
+        if self.wanted.cutout:
+            paths["cutout"] = self.out / "cutout" / f"{name}.mov"
+        paths |= {f"mask {c}": self.out / f"mask_{c}" / f"{name}.mp4" for c in self.wanted.masks}
+        if self.wanted.frames:
+            paths["frames"] = self.out / "frames" / name / FRAME
+        return paths
+
+    def write_labels(self, path: Path, labels: np.ndarray) -> None:
+        """labels: (H, W) uint8 leaf ids."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        names = {leaf.id: leaf.name for leaf in self.tree.leaves if leaf.id is not None}
+        _save_map(path, labels, palette(self.tree), names)
 
     def write(
         self, name: str, image: DecodedImage, labels: np.ndarray, details: Segmentation | None
@@ -100,9 +130,8 @@ class PredictionFiles:
         paths = self.paths(name)
         for path in paths.values():
             path.parent.mkdir(parents=True, exist_ok=True)
-        full = _resize(labels, image.size, Image.Resampling.NEAREST)
-        names = {leaf.id: leaf.name for leaf in self.tree.leaves if leaf.id is not None}
-        _save_map(paths["labels"], full, palette(self.tree), names)
+        full = enlarged(labels, image.size)
+        self.write_labels(paths["labels"], full)
         for k in self.wanted.levels:
             table, colours, classes = _level(self.tree, k)
             _save_map(paths[f"level_{k}"], table[full], colours, classes)
@@ -154,6 +183,11 @@ def alpha(details: Segmentation) -> np.ndarray:
     foreground = 1 - details.leaf_probabilities[background].sum(0)
     opacity: np.ndarray = ((foreground - 0.25) * 2).clip(0, 1)
     return (opacity * 255).round().astype(np.uint8)
+
+
+def enlarged(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(h, w) uint8 leaf ids -> (*size) uint8."""
+    return _resize(labels, size, Image.Resampling.NEAREST)
 
 
 def areas(labels: np.ndarray, tree: ClassTree) -> dict[str, int]:

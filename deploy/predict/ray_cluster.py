@@ -86,7 +86,7 @@ class _Worker:
         """Images are segmented; videos are read, segmented and written here."""
         given = [pickle.loads(value) for value in batch["value"]]
         images = [one for one in given if isinstance(one, Read)]
-        done: list[Any] = list(segment(self.segmenter, images, self.files.wanted.details))
+        done: list[Any] = list(segment(self.segmenter, images, self.files.wanted))
         done += [
             predict_video(job, self.segmenter, self.files) for job in given if isinstance(job, Job)
         ]

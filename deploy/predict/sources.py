@@ -8,10 +8,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
-from deploy.predict.video_reader import DEMUXERS
+from deploy.predict.video_container import DEMUXERS, container_by_content
 
 LIST = "-"
 """The source that stands for paths on standard input."""
@@ -49,8 +50,16 @@ class Sources:
         return any(count > 1 for count in stems.values())
 
 
+@lru_cache(maxsize=100_000)
 def is_video(path: Path) -> bool:
-    return path.suffix.lower() in DEMUXERS
+    """By the suffix; of a file that has none of ours, by the content."""
+    suffix = path.suffix.lower()
+    if suffix in DEMUXERS or suffix in IMAGE_SUFFIXES:
+        return suffix in DEMUXERS
+    try:
+        return path.is_file() and container_by_content(path) is not None
+    except OSError:  # the reader says what is wrong with it
+        return False
 
 
 def find_sources(sources: Sequence[str], out: Path, listed: Iterable[str]) -> Sources:
@@ -119,7 +128,7 @@ def _in_folder(folder: Path, out: Path, seen: Sources) -> list[Path]:
 
 
 def _is_taken(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES or is_video(path)
+    return path.suffix.lower() in {*IMAGE_SUFFIXES, *DEMUXERS}
 
 
 def _walk(folder: Path, out: Path, seen: Sources) -> Iterator[Path]:

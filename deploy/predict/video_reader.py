@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
+from deploy.predict.video_container import DEMUXERS, container_by_content
 from final_model_stage.image_reader import (
     MAX_PIXELS,
     WORK_SIDE,
@@ -17,39 +21,44 @@ from final_model_stage.image_reader import (
     too_large,
 )
 
-DEMUXERS = {
-    **dict.fromkeys((".mp4", ".m4v", ".mov", ".3gp"), "mov"),
-    **dict.fromkeys((".mkv", ".webm"), "matroska"),
-    **dict.fromkeys((".mpg", ".mpeg"), "mpeg"),
-    **dict.fromkeys((".ts", ".mts", ".m2ts"), "mpegts"),
-    ".avi": "avi",
-    ".flv": "flv",
-    ".wmv": "asf",
-}
-"""Suffix -> container. If FFmpeg guessed, it would follow playlists to other files and URLs."""
-
-_MAGIC = (
-    (0, b"\x1a\x45\xdf\xa3", "matroska"),
-    (4, b"ftyp", "mov"),
-    (8, b"AVI ", "avi"),
-    (0, b"\x00\x00\x01\xba", "mpeg"),
-    (0, b"FLV", "flv"),
-    (0, b"\x30\x26\xb2\x75", "asf"),
-)
-"""Place, bytes -> container, whatever the file is called."""
-
 MAX_GAP = 60.0
 """Seconds between two frames; a larger jump is a clock that was set anew."""
+MAX_DRIFT = 0.2
+"""Seconds that our clock and the file's may part before the sound would be heard too late."""
+PRIMING = 0.1
+"""Seconds of sound before the first frame that are kept: decoders need them, players skip them."""
+MAX_PIXEL_ASPECT = 4
+"""A pixel that claims to be longer is damage, and taken as square."""
+
+_BT709, _SMPTE170M = 1, 6
+_MATRICES = (_BT709, 4, 5, _SMPTE170M, 7, 9)
+"""Those that FFmpeg converts with, by their numbers in ITU-T H.273: BT.709 to BT.2020."""
+_HD_LINES = 720
+
+
+@dataclass(frozen=True)
+class Colour:
+    """What the colours of a video mean, by the numbers of ITU-T H.273; 2 is unspecified."""
+
+    matrix: int
+    """From RGB to YUV; where a file does not say it, what players take for its height."""
+    primaries: int
+    transfer: int
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame of a video, upright."""
+    """A frame of a video, upright and with square pixels."""
 
     image: np.ndarray
     """(h, w, 3) uint8 RGB; sides up to WORK_SIDE."""
     seconds: float
     """From the first frame on, always increasing."""
+    size: tuple[int, int]
+    """Height and width of the original, which `image` is equal to or a smaller copy of."""
+    sound: list[Any] = field(default_factory=list)
+    """Packets of the sound that the file has between this frame and the next. Their times begin
+    at the first frame, too."""
 
 
 class Clock:
@@ -74,25 +83,93 @@ class Clock:
         return self._now
 
 
-def decode_video(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
-    """The frames of the first video stream. Raises DecodeError if the file cannot be read."""
+class Video:
+    """An open video."""
+
+    def __init__(self, container: Any, max_pixels: int) -> None:
+        """container: PyAV's. Raises DecodeError if it has no video, or too large a one."""
+        self._container = container
+        self._stream = container.streams.best("video")
+        if self._stream is None:
+            raise DecodeError("contains no video")
+        aspect = self._stream.sample_aspect_ratio or Fraction(1)
+        usual = 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT
+        self._pixel_aspect = aspect if usual else Fraction(1)
+        if self._stream.width * self._stream.height * self._pixel_aspect > max_pixels:
+            raise DecodeError(f"frames of {too_large(max_pixels)}")
+        self._stream.thread_type = "AUTO"
+        # AVI has a constant rate and no times; FFmpeg's guesses mix up B-frames.
+        self._is_timeless = container.format.name == "avi"
+        self.colour = _colour(self._stream)
+        self.sound = container.streams.best("audio")
+        """PyAV's stream of the sound; None if there is none."""
+        self.sound_ends: float | None = None
+        """Seconds from which on sound is left out, as the times in the file jump there."""
+
+    def frames(self) -> Iterator[Frame]:
+        """All frames, once. Raises DecodeError."""
+        clock = Clock(float(1 / (self._stream.average_rate or 25)))
+        streams = [stream for stream in (self._stream, self.sound) if stream is not None]
+        held, sound, start = None, [], 0.0
+        with _decode_errors():
+            for packet in self._container.demux(streams):
+                if packet.stream is self.sound:
+                    sound.append(packet)
+                    continue
+                for frame in packet.decode():
+                    time = None if self._is_timeless else frame.time
+                    if held is not None:
+                        yield self._with_sound(held, sound, start)
+                        sound = []
+                    elif time is not None:
+                        start = time
+                    held = self._upright(frame, clock.tick(time))
+                    if time is not None and abs(held.seconds - (time - start)) > MAX_DRIFT:
+                        self.sound_ends = self.sound_ends or held.seconds
+            if held is None:
+                raise DecodeError("contains no frame")
+            yield self._with_sound(held, sound, start)
+
+    def _with_sound(self, frame: Frame, packets: list[Any], start: float) -> Frame:
+        """The frame with those packets that are heard from the first frame on."""
+        if self.sound_ends is None:
+            for packet in packets:
+                if packet.size and packet.pts is not None:
+                    packet.pts -= round(start / packet.time_base)
+                    packet.dts = packet.pts
+                    if packet.pts * packet.time_base >= -PRIMING:
+                        frame.sound.append(packet)
+        return frame
+
+    def _upright(self, frame: Any, seconds: float) -> Frame:
+        width, height = max(1, round(frame.width * self._pixel_aspect)), frame.height
+        factor = max(1.0, max(width, height) / WORK_SIDE)
+        image = frame.reformat(
+            width=max(1, round(width / factor)),
+            height=max(1, round(height / factor)),
+            format="rgb24",
+            src_colorspace=None if frame.format.is_rgb else self.colour.matrix,
+        ).to_ndarray()
+        turns = round(frame.rotation / 90) % 4
+        size = (width, height) if turns % 2 else (height, width)
+        return Frame(np.rot90(image, turns).copy() if turns else image, seconds, size)
+
+
+@contextmanager
+def open_video(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Video]:
+    """The first video stream of a file, and its sound. Raises DecodeError if it cannot be read."""
     av = require_av()
     check_regular(path)
+    with _decode_errors():
+        container = av.open(str(path), format=_container(path))
+    with container:
+        yield Video(container, max_pixels)
+
+
+@contextmanager
+def _decode_errors() -> Iterator[None]:
     try:
-        with av.open(str(path), format=_container(path)) as container:
-            if not container.streams.video:
-                raise DecodeError("contains no video")
-            stream = container.streams.video[0]
-            pixels = stream.width * stream.height
-            if pixels > max_pixels:
-                raise DecodeError(f"frames of {too_large(max_pixels)}")
-            stream.thread_type = "AUTO"
-            clock, is_empty = Clock(float(1 / (stream.average_rate or 25))), True
-            for frame in container.decode(stream):
-                is_empty = False
-                yield Frame(_upright(frame), clock.tick(frame.time))
-            if is_empty:
-                raise DecodeError("contains no frame")
+        yield
     except DecodeError:
         raise
     except Exception as error:  # FFmpeg's errors, and Python's for files that are no container
@@ -102,12 +179,14 @@ def decode_video(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
 
 def _container(path: Path) -> str:
     """By content, else by suffix."""
-    with path.open("rb") as file:
-        head = file.read(16)
-    for place, magic, container in _MAGIC:
-        if head[place : place + len(magic)] == magic:
-            return container
-    return DEMUXERS[path.suffix.lower()]
+    return container_by_content(path) or DEMUXERS[path.suffix.lower()]
+
+
+def _colour(stream: Any) -> Colour:
+    context = stream.codec_context
+    by_height = _BT709 if stream.height >= _HD_LINES else _SMPTE170M
+    matrix = context.colorspace if context.colorspace in _MATRICES else by_height
+    return Colour(matrix, context.color_primaries, context.color_trc)
 
 
 def require_av() -> ModuleType:
@@ -117,16 +196,3 @@ def require_av() -> ModuleType:
     except ImportError as error:
         raise DecodeError("videos need PyAV: pip install '.[video]'") from error
     return av
-
-
-def _upright(frame) -> np.ndarray:  # type: ignore[no-untyped-def]
-    factor = max(1.0, max(frame.width, frame.height) / WORK_SIDE)
-    size = {
-        "width": max(1, round(frame.width / factor)),
-        "height": max(1, round(frame.height / factor)),
-    }
-    image = frame.reformat(**size, format="rgb24").to_ndarray()
-    result: np.ndarray = (
-        np.rot90(image, round(frame.rotation / 90) % 4).copy() if frame.rotation else image
-    )
-    return result

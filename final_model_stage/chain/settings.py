@@ -31,6 +31,9 @@ OF_OLD_FILES = {
 """Keys of a model that files of release 0.1, or made since before there was the key, have not."""
 
 
+GraphFile = Annotated[str, Field(pattern=r"^\w+\.onnx\.gz$")]
+
+
 class ExpertSettings(Section):
     """How an expert is fed, beside what it is made of."""
 

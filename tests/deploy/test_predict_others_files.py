@@ -9,14 +9,21 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from drawn_files import video
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from input_kinds import ROOT, tiny_segmenter
 from predict_runs import give_list, index, outputs, run, write
 
 from deploy.predict import __main__ as predict
 
-OPTIONS = {"--overlay": "overlay/{}.jpg", "--uncertainty": "uncertainty/{}.png"}
+OPTIONS = ("--overlay", "--uncertainty", "--cutout", "--mask=body", "--frames")
+SOURCES = ("a.png", "a.jpg", "a.mp4", "in/a.png", "in/b.mp4")
+THEIRS = (
+    *("a.png", "a.mp4", "a_2.png", "b.png", "b.mp4", "overlay/a.jpg", "uncertainty/b.png"),
+    *("cutout/a.png", "cutout/a.mov", "mask_body/a.png", "mask_body/b.mp4"),
+    *("frames/a/000001.png", "frames/a/000077.png", "frames/a/notes.txt", "frames/b/000002.png"),
+)
 
 
 def contents() -> dict[str, bytes]:
@@ -25,18 +32,19 @@ def contents() -> dict[str, bytes]:
 
 @pytest.mark.slow
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
-    sources=st.sets(st.sampled_from(["a.png", "a.jpg", "in/a.png", "in/b.png"]), min_size=1),
-    theirs=st.sets(
-        st.sampled_from(["a.png", "a_2.png", "b.png", "overlay/a.jpg", "uncertainty/b.png"])
-    ),
-    options=st.sets(st.sampled_from(sorted(OPTIONS))),
+    sources=st.sets(st.sampled_from(SOURCES), min_size=1),
+    theirs=st.sets(st.sampled_from(THEIRS), max_size=3),
+    options=st.sets(st.sampled_from(OPTIONS)),
     out=st.sampled_from([".", "out", "in"]),
 )
+@example(sources={"a.mp4"}, theirs={"frames/a/000002.png"}, options={"--frames"}, out="out")
+@example(sources={"a.mp4"}, theirs={"frames/a/000077.png"}, options={"--frames"}, out=".")
+@example(sources={"a.mp4"}, theirs={"frames/a/notes.txt"}, options={"--frames"}, out=".")
 def test_no_file_of_the_user_ever_changes(
     place: Path, sources: set[str], theirs: set[str], options: set[str], out: str
 ) -> None:
@@ -47,7 +55,11 @@ def test_no_file_of_the_user_ever_changes(
     try:
         (work / "models").symlink_to(place / "models")
         for seed, source in enumerate(sorted(sources)):
-            write(source, seed, (12, 16))
+            if source.endswith(".mp4"):
+                Path(source).parent.mkdir(exist_ok=True)
+                video(Path(source), (12, 16), count=2)
+            else:
+                write(source, seed, (12, 16))
         for name in theirs:
             path = Path(out, name)
             path.parent.mkdir(parents=True, exist_ok=True)

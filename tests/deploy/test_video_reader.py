@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawn_files import photograph, sound, turned_video, video
+from predict_runs import decoded
 
-from deploy.predict.video_reader import decode_video
 from final_model_stage.image_reader import DecodeError
 
 
 def test_a_video_gives_its_frames_and_their_times(tmp_path: Path) -> None:
     video(tmp_path / "a.mp4")
-    frames = list(decode_video(tmp_path / "a.mp4"))
+    frames = decoded(tmp_path / "a.mp4")
     assert [round(frame.seconds, 3) for frame in frames] == [round(k / 10, 3) for k in range(12)]
     for seed, frame in enumerate(frames):
         expected = np.asarray(photograph((48, 64), seed))
@@ -25,8 +25,8 @@ def test_a_video_gives_its_frames_and_their_times(tmp_path: Path) -> None:
 def test_a_turned_video_comes_upright(tmp_path: Path) -> None:
     video(tmp_path / "a.mp4", count=1)
     turned_video(tmp_path / "b.mp4")
-    [plain] = decode_video(tmp_path / "a.mp4")
-    upright = next(decode_video(tmp_path / "b.mp4"))
+    [plain] = decoded(tmp_path / "a.mp4")
+    upright = decoded(tmp_path / "b.mp4")[0]
     assert upright.image.shape == (64, 48, 3)
     turned = np.rot90(plain.image, -1).astype(int)
     assert np.abs(upright.image - turned).max() < 40
@@ -35,10 +35,10 @@ def test_a_turned_video_comes_upright(tmp_path: Path) -> None:
 def test_large_frames_are_scaled_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deploy.predict.video_reader.WORK_SIDE", 32)
     video(tmp_path / "a.mp4", count=1)
-    [frame] = decode_video(tmp_path / "a.mp4")
+    [frame] = decoded(tmp_path / "a.mp4")
     assert frame.image.shape == (24, 32, 3)
     with pytest.raises(DecodeError, match="more than 3,071 pixels"):
-        list(decode_video(tmp_path / "a.mp4", max_pixels=3071))
+        decoded(tmp_path / "a.mp4", max_pixels=3071)
 
 
 def test_damaged_videos_say_so(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_damaged_videos_say_so(tmp_path: Path) -> None:
         ("missing.mp4", "No such file"),
     ]:
         with pytest.raises(DecodeError, match=reason):
-            list(decode_video(tmp_path / name))
+            decoded(tmp_path / name)
 
 
 def test_without_pyav_videos_say_what_to_install(
@@ -61,4 +61,4 @@ def test_without_pyav_videos_say_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(DecodeError, match=r"pip install '\.\[video\]'"):
-        next(decode_video(tmp_path / "a.mp4"))
+        decoded(tmp_path / "a.mp4")

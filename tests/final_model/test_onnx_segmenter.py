@@ -151,8 +151,8 @@ def test_a_graph_of_other_experts_is_named(light: Path) -> None:
 
 def test_no_file_outside_the_folder_is_read(light: Path) -> None:
     values = json.loads((light / "segmenter.json").read_text())
-    graphs = {"../chain.onnx.gz": digest for digest in values["graphs"].values()}
-    (light / "segmenter.json").write_text(json.dumps(values | {"graphs": graphs}))
+    values["graphs"] = {"../chain.onnx.gz": values["graphs"]["chain.onnx.gz"]}
+    (light / "segmenter.json").write_text(json.dumps(values))
     with pytest.raises(ValueError, match="graphs"):
         Segmenter.load(light)
 

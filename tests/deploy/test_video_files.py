@@ -1,0 +1,293 @@
+"""What is written of a video: films, their sound and colours, label maps of the frames."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from drawn_files import photograph, turned_video, video
+from input_kinds import TREE, tiny_segmenter
+from PIL import Image
+from predict_runs import decoded, index, outputs, run, write
+
+from deploy.predict.output_files import alpha
+from preprocessing_stage.dataset.dataset_folder import read_labels
+
+RATE = 44100
+LOSSLESS = "png"
+
+
+def with_sound(path: Path, codec: str = "aac", start: float = 0.0, rate: int = RATE) -> None:
+    """12 frames in 1.2 s from `start` on, and 1.3 s of sound from a little before, with a click
+    half a second after the first frame."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"bf": "2"})
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        if path.suffix != ".avi":
+            stream.codec_context.time_base = Fraction(1, 1000)
+        sound = container.add_stream(codec, rate=rate)
+        sound.layout = "mono"
+        kind = sound.codec_context.codec.audio_formats[0].name
+        to_kind = av.AudioResampler(format=kind, layout="mono", rate=rate)
+        samples = np.zeros((1, round(1.3 * rate)), np.int16)
+        lead = 0.0 if path.suffix == ".avi" else 0.1  # AVI has no times: all begins at once
+        samples[0, round((0.5 + lead) * rate) : round((0.5 + lead) * rate) + 99] = 30_000
+        block = sound.codec_context.frame_size or 1024
+        for seed in range(12):
+            frame = av.VideoFrame.from_image(photograph((48, 64), seed))
+            frame.pts, frame.time_base = round((start + seed / 10) * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        for first in range(0, samples.shape[1] - block, block):
+            piece = np.ascontiguousarray(samples[:, first : first + block])
+            heard = av.AudioFrame.from_ndarray(piece, format="s16", layout="mono")
+            heard.sample_rate, heard.time_base = rate, Fraction(1, rate)
+            heard.pts = round((start - lead) * rate) + first
+            for converted in to_kind.resample(heard):
+                container.mux(sound.encode(converted))
+        container.mux(sound.encode(None))
+
+
+def click(path: Path) -> float:
+    """Seconds from the first frame to the first loud sample."""
+    with av.open(str(path)) as container:
+        start = next(container.decode(video=0)).time
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=0):
+            loud = np.abs(frame.to_ndarray().astype(float).ravel())
+            limit = 0.3 if frame.format.name.startswith(("flt", "dbl")) else 10_000
+            if (loud > limit).any():
+                return float(frame.time + np.argmax(loud > limit) / frame.sample_rate - start)
+    raise AssertionError("no click")
+
+
+def has_sound(path: str) -> bool:
+    with av.open(path) as container:
+        return bool(container.streams.audio)
+
+
+def test_frames_are_label_maps_of_every_frame(place: Path) -> None:
+    video(place / "clip.mov", (51, 67), codec=LOSSLESS, count=3)
+    assert run("clip.mov", "--frames") == 0
+    names = [f"frames/clip/00000{number}.png" for number in (1, 2, 3)]
+    assert outputs() == {"clip.mp4", "index.jsonl", *names}
+    assert index()["clip"]["files"] == ["clip.mp4", "frames/clip/%06d.png"]
+    for seed, name in enumerate(names):
+        labels = tiny_segmenter()(np.asarray(photograph((51, 67), seed)))
+        np.testing.assert_array_equal(read_labels(f"out/{name}"), labels)
+    with Image.open(f"out/{names[0]}") as picture:
+        assert json.loads(picture.text["classes"])["4"] == "head"
+
+
+def test_frames_are_done_again_if_one_is_gone_and_none_is_left_of_a_longer_video(
+    place: Path,
+) -> None:
+    video(place / "clip.mp4", count=4)
+    assert run("clip.mp4", "--frames") == 0
+    Path("out/frames/clip/000003.png").unlink()
+    assert run("clip.mp4", "--frames", "--skip-existing") == 0
+    assert Path("out/frames/clip/000003.png").is_file()
+    video(place / "clip.mp4", count=2)
+    Path("out/frames/clip/notes.txt").write_text("mine")
+    assert run("clip.mp4", "--frames", "--skip-existing") == 0
+    assert {path.name for path in Path("out/frames/clip").iterdir()} == {
+        *("000001.png", "000002.png", "notes.txt")
+    }
+
+
+def test_a_frame_in_the_way_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video(place / "clip.mp4", count=2)
+    write("out/frames/clip/000009.png")
+    assert run("clip.mp4", "--frames") == 2
+    assert "out/frames/clip/000009.png: exists" in capsys.readouterr().err
+
+
+def test_a_video_that_fails_leaves_no_frames(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video(place / "clip.mp4", count=40)
+    content = (place / "clip.mp4").read_bytes()
+    header = content.rindex(b"moov")
+    broken = bytearray(content)
+    broken[header // 2 : header - 8] = bytes(header - 8 - header // 2)
+    (place / "clip.mp4").write_bytes(broken)
+    assert run("clip.mp4", "--frames") == 1
+    assert "damaged" in index()["clip"]["error"]
+    assert outputs() == {"index.jsonl"}
+    video(place / "clip.mp4", count=2)
+    assert run("clip.mp4", "--frames") == 0
+
+
+def test_the_cutout_of_a_video_has_a_soft_edge(place: Path) -> None:
+    video(place / "clip.mov", (52, 68), codec=LOSSLESS, count=20)
+    assert run("clip.mov", "--cutout") == 0
+    with av.open("out/cutout/clip.mov") as container:
+        frames = [frame.to_ndarray(format="rgba") for frame in container.decode(video=0)]
+    assert len(frames) == 20  # one in four would show a race of FFmpeg's threads
+    for seed, found in enumerate(frames):
+        image = np.asarray(photograph((52, 68), seed))
+        opacity = alpha(tiny_segmenter().segment(image))
+        assert np.mean((opacity > 9) & (opacity < 246)) > 0.05
+        assert np.abs(found[..., 3].astype(int) - opacity).max() <= 2
+        assert np.abs(found[..., :3].astype(int) - image).mean() < 4
+
+
+def test_the_mask_of_a_video_is_black_and_white(place: Path) -> None:
+    video(place / "clip.mov", (52, 68), codec=LOSSLESS, count=1)
+    assert run("clip.mov", "--mask", "body", "--mask", "leg") == 0
+    labels = tiny_segmenter()(np.asarray(photograph((52, 68), 0)))
+    for name in ("body", "leg"):
+        [frame] = decoded(Path(f"out/mask_{name}/clip.mp4"))
+        inside = np.isin(labels, TREE.ids(name)) * 255
+        assert np.abs(frame.image.mean(2) - inside).mean() < 12
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "start", "header"),
+    [
+        ("clip.mp4", "aac", 0.5, 0),
+        ("clip.ts", "aac", 7.0, 7),  # bytes that MP4 has at the beginning of the file instead
+        ("clip.avi", "pcm_s16le", 0.0, 0),
+    ],
+)
+def test_the_sound_is_the_source_s_at_its_time(
+    name: str, codec: str, start: float, header: int, place: Path
+) -> None:
+    with_sound(place / name, codec, start)
+    assert run(name, "--cutout", "--mask", "body") == 0
+    assert "notes" not in index()["clip"]
+    for path in ("out/clip.mp4", "out/cutout/clip.mov"):
+        assert click(Path(path)) == pytest.approx(0.5, abs=0.002)
+        with av.open(str(place / name)) as source, av.open(path) as result:
+            theirs = [bytes(packet)[header:] for packet in source.demux(audio=0) if packet.size]
+            ours = [bytes(packet) for packet in result.demux(audio=0) if packet.size]
+        assert len(ours) > 30 and b"".join(ours) in b"".join(theirs)
+    assert not has_sound("out/mask_body/clip.mp4")
+
+
+def test_sound_that_a_container_does_not_take_is_noted(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_sound(place / "a.mkv", "libopus", rate=48_000)
+    with_sound(place / "b.avi", "pcm_u8")
+    assert run("a.mkv", "b.avi", "--cutout") == 0
+    assert index()["a"]["notes"] == ["a.mov is without sound: mov takes no opus"]
+    assert index()["b"]["notes"] == ["b.mp4 is without sound: mp4 takes no pcm_u8"]
+    assert "a.mov is without sound" in capsys.readouterr().err
+    assert [has_sound(f"out/{name}") for name in ("a.mp4", "cutout/b.mov")] == [True, True]
+    assert [has_sound(f"out/{name}") for name in ("cutout/a.mov", "b.mp4")] == [False, False]
+
+
+def test_where_the_times_jump_the_sound_ends(place: Path) -> None:
+    for name, start in (("a.ts", 700.0), ("b.ts", 5.0)):
+        with_sound(place / name, start=start)
+    (place / "both.ts").write_bytes((place / "a.ts").read_bytes() + (place / "b.ts").read_bytes())
+    assert run("both.ts") == 0
+    assert index()["both"]["frames"] == 24
+    assert index()["both"]["notes"][0].startswith("sound ends at 1.")
+    with av.open("out/both.mp4") as container:
+        last = max(
+            packet.pts * packet.time_base for packet in container.demux(audio=0) if packet.size
+        )
+    assert 0.9 < last < 1.4
+
+
+def test_pixels_that_are_not_square_become_so(place: Path) -> None:
+    with av.open("clip.mp4", "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        container.mux(stream.encode(av.VideoFrame.from_image(photograph((48, 64)))))
+        container.mux(stream.encode(None))
+    assert run("clip.mp4", "--frames") == 0
+    assert (index()["clip"]["width"], index()["clip"]["height"]) == (85, 48)
+    assert read_labels("out/frames/clip/000001.png").shape == (48, 85)
+    with av.open("out/clip.mp4") as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height) == (86, 48)
+        assert stream.sample_aspect_ratio in (None, 1)
+
+
+def test_a_turned_video_gives_upright_files(place: Path) -> None:
+    turned_video(place / "clip.mp4")
+    assert run("clip.mp4", "--frames", "--cutout") == 0
+    assert read_labels("out/frames/clip/000001.png").shape == (64, 48)
+    for path in ("out/clip.mp4", "out/cutout/clip.mov"):
+        with av.open(path) as container:
+            frame = next(container.decode(video=0))
+            assert (frame.width, frame.height, frame.rotation) == (48, 64, 0)
+
+
+@pytest.mark.parametrize("full_range", [False, True])
+@pytest.mark.parametrize(
+    ("tags", "height", "matrix"),
+    [
+        ((1, 1, 1), 48, 1),
+        ((6, 6, 6), 48, 6),
+        ((9, 9, 18), 48, 9),  # HLG of telephones
+        ((2, 2, 2), 48, 6),
+        ((2, 2, 2), 720, 1),
+    ],
+)
+def test_colours_mean_the_same_as_in_the_source(
+    tags: tuple[int, int, int], height: int, matrix: int, full_range: bool, place: Path
+) -> None:
+    colour = np.full((height, 64, 3), (200, 40, 60), np.uint8)
+    with av.open("clip.mp4", "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"crf": "5"})
+        stream.height, stream.width, stream.pix_fmt = height, 64, "yuv420p"
+        context = stream.codec_context
+        context.colorspace, context.color_primaries, context.color_trc = tags
+        context.color_range = 2 if full_range else 1
+        frame = av.VideoFrame.from_ndarray(colour, format="rgb24").reformat(
+            format="yuv420p", dst_colorspace=matrix, dst_color_range=context.color_range
+        )
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    [source] = decoded(Path("clip.mp4"))
+    assert np.abs(source.image.astype(int) - colour).max() <= 4
+    assert run("clip.mp4", "--cutout") == 0
+    for path in ("out/clip.mp4", "out/cutout/clip.mov"):
+        with av.open(path) as container:
+            frame = next(container.decode(video=0))
+            found = (frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range)
+        assert found == (matrix, *tags[1:], 1)
+    [cut] = decoded(Path("out/cutout/clip.mov"))
+    assert np.abs(cut.image.astype(int) - colour).max() <= 6
+
+
+@pytest.mark.parametrize(
+    ("name", "container", "codec"),
+    [
+        ("a.mts", "mpegts", "libx264"),
+        ("a.m2ts", "mpegts", "libx264"),
+        ("a.wmv", "asf", "wmv2"),
+        ("a.flv", "flv", "flv"),
+        ("a.webm", "webm", "libvpx-vp9"),
+        ("a.mpg", "mpeg", "mpeg2video"),
+        ("a.mov", "mov", "prores_ks"),
+    ],
+)
+@pytest.mark.parametrize("called", [None, "b.mp4", "b.avi", "b"])
+def test_the_content_tells_the_container(
+    name: str, container: str, codec: str, called: str | None, place: Path
+) -> None:
+    options = {"mpegts_m2ts_mode": "1"} if name == "a.m2ts" else {}
+    video(place / (called or name), count=3, codec=codec, container=container, **options)
+    assert run(called or name) == 0
+    assert index()[Path(called or name).stem]["frames"] == 3
+
+
+def test_options_that_are_for_images_are_named_before_anything_runs(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video(place / "clip.mp4", count=1)
+    monkeypatch.setattr("deploy.predict.__main__.predict", lambda *_: iter(()))
+    assert run("clip.mp4", "--level", "0", "--uncertainty", "--mask", "body") == 0
+    assert "--level, --uncertainty: for images only" in capsys.readouterr().err
+    write("a.png")
+    assert run("a.png", "--frames", "--level", "0") == 0
+    assert "--frames: has no effect" in (error := capsys.readouterr().err)
+    assert "for images only" not in error
