@@ -174,7 +174,7 @@ def unbroken(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def segmenter_folder(tmp_path_factory) -> Path:
     """A saved segmenter of random weights; only to be read."""
-    from input_kinds import tiny_segmenter
+    from tiny_segmenter import tiny_segmenter
 
     folder = tmp_path_factory.mktemp("segmenter")
     tiny_segmenter().save(folder)

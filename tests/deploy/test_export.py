@@ -15,9 +15,10 @@ import pytest
 import torch
 from drawn_files import photograph
 from export_images import images
-from input_kinds import ROOT, tiny_segmenter
+from input_kinds import ROOT
 from PIL import Image
 from ruamel.yaml import YAML
+from tiny_segmenter import tiny_segmenter
 
 from deploy.export import __main__ as export
 from deploy.export import formats

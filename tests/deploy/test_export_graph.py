@@ -7,7 +7,7 @@ import pytest
 import torch
 from drawn_files import photograph
 from export_images import images
-from input_kinds import TREE, tiny_segmenter
+from tiny_segmenter import TREE, tiny_segmenter
 
 from deploy.export.graph import ChainGraph, Networks
 from final_model_stage.chain.runner import Runner

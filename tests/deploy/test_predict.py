@@ -9,12 +9,9 @@ import av
 import numpy as np
 import pytest
 from drawn_files import photograph, video
-from input_kinds import (
-    TREE,
-    tiny_segmenter,
-)
 from PIL import Image
 from predict_runs import give_list, index, outputs, run, write
+from tiny_segmenter import TREE, tiny_segmenter
 
 from deploy.predict import __main__ as predict
 from preprocessing_stage.dataset.dataset_folder import read_labels

@@ -15,19 +15,10 @@ from typing import IO
 import numpy as np
 import pytest
 from drawn_files import video
-from input_kinds import (
-    KINDS,
-    PNG,
-    ROOT,
-    TREE,
-    make_all,
-    run_predict,
-    table,
-    tiny_segmenter,
-    written_table,
-)
+from input_kinds import KINDS, PNG, ROOT, make_all, run_predict, table, written_table
 from PIL import Image
 from predict_runs import index, outputs, run, write
+from tiny_segmenter import TREE, tiny_segmenter
 
 from deploy.predict import images as predict_images
 from deploy.predict.images import BATCH

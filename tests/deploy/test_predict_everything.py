@@ -8,10 +8,10 @@ import av
 import numpy as np
 import pytest
 from drawn_files import encoded, photograph, transparent, turned
-from input_kinds import TREE, tiny_segmenter
 from PIL import Image
 from predict_runs import index, outputs, run
 from test_video_files import click, with_sound
+from tiny_segmenter import TREE, tiny_segmenter
 
 from deploy.predict.output_files import alpha
 from final_model_stage.image_reader import decode_image

@@ -12,8 +12,9 @@ import pytest
 from drawn_files import video
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from input_kinds import ROOT, tiny_segmenter
+from input_kinds import ROOT
 from predict_runs import give_list, index, outputs, run, write
+from tiny_segmenter import tiny_segmenter
 
 from deploy.predict import __main__ as predict
 

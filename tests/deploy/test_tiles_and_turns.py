@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawn_files import photograph
-from input_kinds import TREE, tiny_segmenter
 from predict_runs import index, run, write
+from tiny_segmenter import TREE, tiny_segmenter
 
 from deploy.predict import tiles
 from deploy.predict.tiles import segment_tiles

@@ -10,9 +10,9 @@ import av
 import numpy as np
 import pytest
 from drawn_files import photograph, turned_video, video
-from input_kinds import TREE, tiny_segmenter
 from PIL import Image
 from predict_runs import decoded, index, outputs, run, write
+from tiny_segmenter import TREE, tiny_segmenter
 
 from deploy.predict.output_files import alpha
 from preprocessing_stage.dataset.dataset_folder import read_labels

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/fixtures")]
 
 from drawn_files import encoded, photograph  # noqa: E402
-from input_kinds import tiny_segmenter  # noqa: E402
+from tiny_segmenter import tiny_segmenter  # noqa: E402
 
 MAX_GROWTH = 1.2
 PATIENCE = 120

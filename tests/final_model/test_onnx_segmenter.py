@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from drawn_files import photograph
 from export_images import images
-from input_kinds import ROOT, tiny_segmenter
+from input_kinds import ROOT
 from PIL import Image
+from tiny_segmenter import tiny_segmenter
 
 from deploy.demo.trace import segment_with_trace
 from deploy.export import __main__ as export

@@ -1,13 +1,10 @@
 """The chain: what its decisions guarantee, whatever the experts say."""
 
-import os
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from segmenter_fixtures import MODEL, TREES, make_segmenter, random_image, random_labels
 from torch import nn
 
@@ -243,21 +240,6 @@ def test_oracle_parents_are_reduced_around_the_pixels_centres():
     assert found["body"][0].all() and not found["body"][1].any()
 
 
-@pytest.mark.parametrize(
-    "image",
-    [
-        np.zeros((9, 9, 3), np.float32),
-        np.zeros((9, 9), np.uint8),
-        np.zeros((9, 9, 4), np.uint8),
-        np.zeros((0, 9, 3), np.uint8),
-    ],
-)
-def test_what_is_no_rgb_image_of_bytes_is_refused(image):
-    shape = str(image.shape).replace("(", r"\(").replace(")", r"\)")
-    with pytest.raises(ValueError, match=f"image is {image.dtype} {shape}, needs RGB, uint8"):
-        make_segmenter()(image)
-
-
 def test_mc_dropout_differs_from_one_prediction_and_repeats_itself():
     image = random_image()
     one, many = make_segmenter(), make_segmenter(mc_dropout_samples=4)
@@ -275,41 +257,3 @@ def test_large_batches_are_split(monkeypatch):
     alone = [chain(image) for image in images]
     for labels, (found, _) in zip(alone, chain.predict(images), strict=True):
         np.testing.assert_array_equal(found, labels)
-
-
-def test_a_path_a_pil_image_and_an_array_give_the_same(tmp_path):
-    segmenter, image = make_segmenter(), random_image(3, (20, 30))
-    Image.fromarray(image).save(tmp_path / "a.png")
-    expected = segmenter(image)
-    for same in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(image)):
-        np.testing.assert_array_equal(segmenter(same), expected)
-        np.testing.assert_array_equal(segmenter.segment(same).labels, expected)
-
-
-def test_a_turned_and_a_large_file_have_the_size_that_is_shown(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(random_image(0, (20, 30))).save(tmp_path / "turned.jpg", exif=exif)
-    assert make_segmenter()(tmp_path / "turned.jpg").shape == (30, 20)
-    Image.new("RGB", (4200, 10)).save(tmp_path / "long.png")
-    assert make_segmenter()(tmp_path / "long.png").shape == (10, 4200)
-
-
-@pytest.mark.parametrize("image", [b"jpeg", [[1, 2], [3, 4]], None, 7])
-def test_anything_else_is_refused_in_a_sentence(image):
-    kind = type(image).__name__
-    with pytest.raises(TypeError, match=f"image is a {kind}; give an RGB array .*, a PIL image"):
-        make_segmenter()(image)
-
-
-@pytest.mark.parametrize("level", [-1, 3])
-def test_a_level_that_the_tree_lacks_has_no_probabilities(level):
-    with pytest.raises(ValueError, match=f"level is {level}; the tree has levels 0 to 2"):
-        make_segmenter().segment(random_image()).probabilities(level)
-
-
-def test_a_forked_process_is_told_instead_of_waiting_for_ever(monkeypatch):
-    segmenter = make_segmenter()
-    monkeypatch.setattr(os, "getpid", lambda: 1)
-    with pytest.raises(RuntimeError, match="forked after the segmenter was loaded"):
-        segmenter(random_image())
