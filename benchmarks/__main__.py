@@ -20,7 +20,15 @@ from typing import Any
 
 import matplotlib
 
-from benchmarks import growth, preprocessing, ray_workers, segmentation, side_by_side, training
+from benchmarks import (
+    growth,
+    preprocessing,
+    ray_workers,
+    runtimes,
+    segmentation,
+    side_by_side,
+    training,
+)
 from benchmarks.machine import this_machine
 from benchmarks.rows import Result, markdown_table, text_table
 from benchmarks.setup import ROOT, TINY, Scale, Setup, render
@@ -31,6 +39,7 @@ BENCHMARKS: dict[str, Callable[[Setup], Result]] = {
     "preprocessing": preprocessing.measure,
     "training": training.measure,
     "segmentation": segmentation.measure,
+    "runtimes": runtimes.measure,
     "growth": growth.measure,
     "ray": ray_workers.measure,
     "side_by_side": side_by_side.measure,

@@ -21,6 +21,7 @@ from benchmarks import (
     growth,
     preprocessing,
     ray_workers,
+    runtimes,
     segmentation,
     side_by_side,
     smp_baseline,
@@ -129,6 +130,14 @@ def test_the_baselines_are_as_large_as_ours(repo_params, tree):
     )
     assert one == pytest.approx(own, rel=0.01)
     assert all_of_them == pytest.approx(len(tree.experts) * own, rel=0.01)
+
+
+def test_runtimes(setup):
+    setup = replace(setup, segmenter=ROOT / "pretrained/from_scratch")
+    result = runtimes.measure(setup)
+    assert set(result.torch) == set(result.onnx) == {runtimes.CHAIN, runtimes.FAST, runtimes.UNET}
+    assert min(*result.torch.values(), *result.onnx.values()) > 0
+    assert len(result.rows()) == 4
 
 
 def test_segmentation(setup, tree):
