@@ -158,6 +158,7 @@ def _say_what_has_no_effect(jobs: Sequence[Job], wanted: Wanted) -> None:
         "--uncertainty": wanted.uncertainty,
         "--tiles": wanted.tiles,
         "--any-turn": wanted.any_turn,
+        "--instances": wanted.instances,
     }
     if videos and (given := [option for option, value in for_images.items() if value]):
         print(f"{', '.join(given)}: for images only, not for videos ({videos})", file=sys.stderr)

@@ -146,9 +146,9 @@ class Chain:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def predict(self, images: list[np.ndarray]) -> list[tuple[np.ndarray, dict]]:
+    def label_maps(self, images: list[np.ndarray]) -> list[np.ndarray]:
         self.batches.append(len(images))
-        return [(np.zeros(image.shape[:2], np.uint8), {}) for image in images]
+        return [np.zeros(image.shape[:2], np.uint8) for image in images]
 
 
 def jobs(count: int) -> list[Job]:
@@ -193,9 +193,9 @@ def test_reading_goes_on_while_the_network_works(
         return DecodedImage(np.zeros((4, 4, 3), np.uint8), (4, 4))
 
     class Waiting(Chain):
-        def predict(self, images: list[np.ndarray]) -> list[tuple[np.ndarray, dict]]:
+        def label_maps(self, images: list[np.ndarray]) -> list[np.ndarray]:
             assert second.wait(30)
-            return super().predict(images)
+            return super().label_maps(images)
 
     monkeypatch.setattr(predict_images, "decode_image", decode)
     files = PredictionFiles(tmp_path, TREE, Wanted())
