@@ -83,7 +83,9 @@ def refuse_overwriting(jobs: Sequence[Job], files: PredictionFiles, index: Predi
     theirs = []
     for job in jobs:
         for path, name in zip(output_paths(job, files), output_names(job, files), strict=True):
-            for one in _there(path):
+            # The name that atomic_write has for a file until it is whole.
+            part = path.with_name(path.name + ".part")
+            for one in [*_there(path), *_there(part)]:
                 if os.path.realpath(one) in sources:
                     theirs.append(f"{one}: is a source")
                 elif name not in index.ours:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -103,6 +104,7 @@ class Video:
         self.colour = _colour(self._stream)
         self.sound = container.streams.best("audio")
         """PyAV's stream of the sound; None if there is none."""
+        self._heard = -math.inf
         self.sound_ends: float | None = None
         """Seconds from which on sound is left out, as the times in the file jump there."""
 
@@ -137,7 +139,9 @@ class Video:
                 if packet.size and packet.pts is not None:
                     packet.pts -= round(start / packet.time_base)
                     packet.dts = packet.pts
-                    if packet.pts * packet.time_base >= -PRIMING:
+                    # No container takes sound that runs backwards, as in joined recordings.
+                    if packet.pts * packet.time_base >= -PRIMING and packet.pts > self._heard:
+                        self._heard = packet.pts
                         frame.sound.append(packet)
         return frame
 

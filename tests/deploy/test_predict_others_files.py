@@ -21,7 +21,16 @@ from deploy.predict import __main__ as predict
 OPTIONS = ("--overlay", "--uncertainty", "--cutout", "--mask=body", "--frames")
 SOURCES = ("a.png", "a.jpg", "a.mp4", "in/a.png", "in/b.mp4")
 THEIRS = (
-    *("a.png", "a.mp4", "a_2.png", "b.png", "b.mp4", "overlay/a.jpg", "uncertainty/b.png"),
+    *(
+        "a.png",
+        "a.png.part",
+        "a.mp4",
+        "a_2.png",
+        "b.png",
+        "b.mp4",
+        "overlay/a.jpg",
+        "uncertainty/b.png",
+    ),
     *("cutout/a.png", "cutout/a.mov", "mask_body/a.png", "mask_body/b.mp4"),
     *("frames/a/000001.png", "frames/a/000077.png", "frames/a/notes.txt", "frames/b/000002.png"),
 )
@@ -45,6 +54,7 @@ def contents() -> dict[str, bytes]:
 )
 @example(sources={"a.mp4"}, theirs={"frames/a/000002.png"}, options={"--frames"}, out="out")
 @example(sources={"a.mp4"}, theirs={"frames/a/000077.png"}, options={"--frames"}, out=".")
+@example(sources={"a.jpg"}, theirs={"a.png.part"}, options=set(), out=".")
 @example(sources={"a.mp4"}, theirs={"frames/a/notes.txt"}, options={"--frames"}, out=".")
 def test_no_file_of_the_user_ever_changes(
     place: Path, sources: set[str], theirs: set[str], options: set[str], out: str

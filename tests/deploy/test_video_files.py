@@ -194,6 +194,17 @@ def test_where_the_times_jump_the_sound_ends(place: Path) -> None:
     assert 0.9 < last < 1.4
 
 
+def test_sound_that_overlaps_in_joined_recordings_does_not_stop_the_video(place: Path) -> None:
+    for name, start in (("a.ts", 700.0), ("b.ts", 701.15)):
+        with_sound(place / name, start=start)
+    (place / "both.ts").write_bytes((place / "a.ts").read_bytes() + (place / "b.ts").read_bytes())
+    assert run("both.ts") == 0
+    assert index()["both"]["frames"] == 24 and "notes" not in index()["both"]
+    with av.open("out/both.mp4") as container:
+        times = [packet.pts for packet in container.demux(audio=0) if packet.size]
+    assert times == sorted(set(times)) and times[-1] / RATE > 2.1
+
+
 def test_pixels_that_are_not_square_become_so(place: Path) -> None:
     with av.open("clip.mp4", "w") as container:
         stream = container.add_stream("libx264", rate=10)
