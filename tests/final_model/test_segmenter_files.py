@@ -59,3 +59,11 @@ def test_experts_of_before_there_were_targets_learned_leaves(name):
     path = ROOT / "pretrained" / name / "segmenter.json"
     assert "targets" not in path.read_text()
     assert {e.model.targets for e in read_settings(path).experts.values()} == {"leaves"}
+
+
+@pytest.mark.parametrize("name", ["default", "from_scratch", "predicted_regions"])
+def test_shipped_segmenters_have_graphs_of_their_settings(name):
+    folder = ROOT / "pretrained" / name
+    settings = read_settings(folder / "segmenter.json")
+    assert set(settings.graphs.values()) == {settings.digest, settings.fast.digest}
+    assert all((folder / file).is_file() for file in settings.graphs)
