@@ -31,6 +31,8 @@ from final_model_stage.segmentation import (
     Watcher,
 )
 
+WATCHED_GRAPH = "views.onnx.gz"
+"""The graph that also gives what each expert sees; it takes longer to open."""
 MAX_GRAPH_BYTES = 2**26
 """Of an unpacked graph; those of this project have some 2 MB."""
 
@@ -75,10 +77,17 @@ def is_plain_processor() -> bool:
 class OnnxSegmenter(Segmenter):
     """A segmenter in ONNX Runtime, on the processor's cores."""
 
-    def __init__(self, settings: Settings, graph: bytes, weights: Mapping[str, np.ndarray]) -> None:
-        """graph: ONNX. weights: `<expert>.<tensor>` -> float32, the initializers that it lacks."""
+    def __init__(
+        self,
+        settings: Settings,
+        graph: bytes,
+        weights: Mapping[str, np.ndarray],
+        watched: Path | None = None,
+    ) -> None:
+        """graph: ONNX. weights: `<expert>.<tensor>` -> float32, the initializers that it lacks.
+        watched: the packed file of a graph that also gives what each expert sees."""
         super().__init__(settings)
-        self._graph, self._weights = graph, weights
+        self._graph, self._weights, self._watched = graph, weights, watched
         self._session = cache(self._open)
 
     @staticmethod
@@ -97,7 +106,10 @@ class OnnxSegmenter(Segmenter):
             path = folder / f"{name}.safetensors"
             tensors = _read_weights(path, settings.sha256.get(name))
             weights |= {f"{name}.{key}": values for key, values in tensors.items()}
-        return OnnxSegmenter(settings, _unpack(folder / file), weights)
+        watched = _graph_of(settings, watched=True)
+        return OnnxSegmenter(
+            settings, _unpack(folder / file), weights, folder / watched if watched else None
+        )
 
     def _label_maps(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         if len(images) == 1:  # on all cores
@@ -109,40 +121,43 @@ class OnnxSegmenter(Segmenter):
             )
 
     def _segment(self, image: np.ndarray, watch: Watcher | None) -> Segmentation:
-        views = self._views() if watch else []
+        if watch:
+            return self._segment_watched(image, watch)
+        labels, shares = self._run(image, ["labels", "probabilities"], threads=_cores())
+        return Segmentation(labels, shares, self.tree)
+
+    def _segment_watched(self, image: np.ndarray, watch: Watcher) -> Segmentation:
+        session = self._session(_cores(), watched=True)
+        views = json.loads(session.get_modelmeta().custom_metadata_map["views"])
         parts = ("used", "crop", "mask", "probabilities")
         names = [f"view{k}.{part}" for k in range(len(views)) for part in parts]
-        labels, shares, *seen = self._run(
-            image, ["labels", "probabilities", *names], threads=_cores()
-        )
-        for expert, some in zip(views, _in_fours(seen), strict=True):
-            used, crop, mask, probabilities = some
-            if used and watch:
-                watch(SeenView(expert, crop, mask, probabilities))
+        labels, shares, *seen = session.run(["labels", "probabilities", *names], {"image": image})
+        for number, expert in enumerate(views):
+            used, *shown = seen[number * len(parts) : (number + 1) * len(parts)]
+            if used:
+                watch(SeenView(expert, *shown))
         return Segmentation(labels, shares, self.tree)
 
     def _run(self, image: np.ndarray, outputs: list[str], *, threads: int) -> list[np.ndarray]:
         result: list[np.ndarray] = self._session(threads).run(outputs, {"image": image})
         return result
 
-    def _views(self) -> list[str]:
-        """The expert of each view, in their order."""
-        metadata = self._session(_cores()).get_modelmeta().custom_metadata_map
-        views: list[str] = json.loads(metadata["views"])
-        return views
-
-    def _open(self, threads: int) -> Any:
-        """threads: that an image is predicted with."""
+    def _open(self, threads: int, *, watched: bool = False) -> Any:
+        """threads: that an image is predicted with. Raises ValueError for a damaged graph."""
         import onnxruntime
+
+        graph = self._graph
+        if watched:
+            if self._watched is None:
+                raise ValueError("the segmenter's folder holds no graph that shows its views")
+            graph = _unpack(self._watched)
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(v) for v in self._weights.values()]
         options.add_external_initializers(list(self._weights), values)
         try:
-            return onnxruntime.InferenceSession(
-                self._graph, options, providers=["CPUExecutionProvider"]
-            )
+            return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # it has a class for each kind of damage
             raise ValueError(
                 f"the graph is damaged or does not fit the experts: {error}; get the folder again"
@@ -154,9 +169,10 @@ def _settings(folder: Path, fast: bool) -> Settings:
     return settings.fast if fast else settings
 
 
-def _graph_of(settings: Settings) -> str | None:
+def _graph_of(settings: Settings, *, watched: bool = False) -> str | None:
     """The file of the graph that was recorded for these settings."""
-    return next((file for file, of in settings.graphs.items() if of == settings.digest), None)
+    fit = (file for file, of in settings.graphs.items() if of == settings.digest)
+    return next((file for file in fit if (file == WATCHED_GRAPH) == watched), None)
 
 
 def _unpack(path: Path) -> bytes:
@@ -184,10 +200,6 @@ def _read_weights(path: Path, digest: str | None) -> dict[str, np.ndarray]:
         for name, values in tensors.items()
         if np.issubdtype(values.dtype, np.floating)  # the others count training steps
     }
-
-
-def _in_fours(values: list[np.ndarray]) -> list[list[np.ndarray]]:
-    return [values[k : k + 4] for k in range(0, len(values), 4)]
 
 
 def _cores() -> int:

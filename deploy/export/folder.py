@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 from deploy.export.onnx_file import chain_model, without_weights
 from final_model_stage.chain.files import SETTINGS
+from final_model_stage.onnx_segmenter import WATCHED_GRAPH
 from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.atomic_write import atomic_write, write_json
 
@@ -28,19 +29,25 @@ def folder_with_graphs(segmenter: TorchSegmenter, source: Path, out: Path) -> It
     if not is_source and out.exists() and any(out.iterdir()):
         raise ValueError(f"{out}: exists and is not empty; name a new folder with --out")
     values = json.loads((source / SETTINGS).read_bytes())
-    chosen = {GRAPH: segmenter.settings, FAST_GRAPH: segmenter.settings.fast}
-    if segmenter.settings.digest == segmenter.settings.fast.digest:
-        del chosen[FAST_GRAPH]
+    settings = segmenter.settings
+    chosen = {GRAPH: settings, WATCHED_GRAPH: settings}
+    if settings.digest != settings.fast.digest:
+        chosen[FAST_GRAPH] = settings.fast
     with TemporaryDirectory() as made:
         folder = Path(made)
         for path in source.iterdir():
-            if path.is_file() and path.name not in (SETTINGS, GRAPH, FAST_GRAPH):
+            if path.is_file() and path.name not in (SETTINGS, GRAPH, WATCHED_GRAPH, FAST_GRAPH):
                 shutil.copyfile(path, folder / path.name)
-        for file, settings in chosen.items():
-            model = chain_model(settings, segmenter.experts, watched=True)
-            content = without_weights(model, segmenter.experts)
+        models = {
+            of.digest: chain_model(of, segmenter.experts, watched=of is settings)
+            for of in (settings, settings.fast)
+        }
+        for file, of in chosen.items():
+            content = without_weights(
+                models[of.digest], segmenter.experts, watched=file == WATCHED_GRAPH
+            )
             (folder / file).write_bytes(gzip.compress(content, mtime=0))
-        graphs = {file: settings.digest for file, settings in chosen.items()}
+        graphs = {file: of.digest for file, of in chosen.items()}
         write_json(folder / SETTINGS, values | {"graphs": graphs})
         yield folder
         out.mkdir(parents=True, exist_ok=True)
