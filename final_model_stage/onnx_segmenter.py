@@ -154,8 +154,9 @@ class OnnxSegmenter(Segmenter):
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        values = [onnxruntime.OrtValue.ortvalue_from_numpy(v) for v in self._weights.values()]
-        options.add_external_initializers(list(self._weights), values)
+        used = {name: v for name, v in self._weights.items() if _has_tensor(graph, name)}
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(v) for v in used.values()]
+        options.add_external_initializers(list(used), values)
         try:
             return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # it has a class for each kind of damage
@@ -200,6 +201,14 @@ def _read_weights(path: Path, digest: str | None) -> dict[str, np.ndarray]:
         for name, values in tensors.items()
         if np.issubdtype(values.dtype, np.floating)  # the others count training steps
     }
+
+
+def _has_tensor(graph: bytes, name: str) -> bool:
+    """Whether a serialized model holds an initializer: where a decoder ends early, not all weights
+    of its encoder are in use. In a TensorProto the name is field 8, after its length."""
+    length = len(name)
+    varint = bytes([length]) if length < 128 else bytes([length & 127 | 128, length >> 7])
+    return b"\x42" + varint + name.encode() in graph
 
 
 def _cores() -> int:

@@ -150,6 +150,13 @@ def test_a_graph_of_other_experts_is_named(light: Path) -> None:
         OnnxSegmenter(segmenter.settings, segmenter._graph, weights)(images()[0])
 
 
+def test_weights_that_the_graph_does_not_use_are_left_out(light: Path) -> None:
+    segmenter = OnnxSegmenter.of_folder(light)
+    weights = segmenter._weights | {"body.unused": np.zeros(3, np.float32)}
+    more = OnnxSegmenter(segmenter.settings, segmenter._graph, weights)
+    np.testing.assert_array_equal(more(images()[0]), segmenter(images()[0]))
+
+
 def test_no_file_outside_the_folder_is_read(light: Path) -> None:
     values = json.loads((light / "segmenter.json").read_text())
     values["graphs"] = {"../chain.onnx.gz": values["graphs"]["chain.onnx.gz"]}
