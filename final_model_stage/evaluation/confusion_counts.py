@@ -22,15 +22,20 @@ MAX_PIXELS = 16_000_000
 """Of them together; the true regions take 4 bytes for each pixel and class."""
 
 
-def evaluate(segmenter: TorchSegmenter, folder: DatasetFolder, split: str) -> Evaluation:
+def evaluate(
+    segmenter: TorchSegmenter, folder: DatasetFolder, split: str, *, with_oracle: bool = True
+) -> Evaluation:
     """Confusion matrices of every image of a split; neither images nor label maps are changed.
 
+    with_oracle: also those where true regions are given, which takes longer.
     Raises DatasetError for a sample that is broken or does not fit the tree.
     """
     tree = segmenter.tree
     ids = folder.ids(split)
     rows: list[np.ndarray] = []
-    oracle_rows: dict[int, list[np.ndarray]] = {k: [] for k in range(tree.depth - 1)}
+    oracle_rows: dict[int, list[np.ndarray]] = (
+        {k: [] for k in range(tree.depth - 1)} if with_oracle else {}
+    )
     with tqdm(total=len(ids), desc=f"evaluating {split}", unit="image") as progress:
         read = read_pairs(folder, ids, tree, lambda pair: pair, most=BATCH)
         for pairs in _batches(sound(folder, pair) for pair in read):

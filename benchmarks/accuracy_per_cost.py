@@ -1,0 +1,176 @@
+"""Accuracy against cost: segmenters, each as a chain and with its root expert alone.
+
+    python -m benchmarks.accuracy_per_cost FOLDER pretrained/default --out results/cost
+
+The root names all leaves, so it is a flat network by itself. Chain and root predict one view by
+each expert, all views, and all views and their flips. Counts multiply-adds and seconds of
+photographs one at a time in PyTorch, on all cores. Writes DIR/accuracy_per_cost.json and .svg.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.machine import this_machine
+from benchmarks.timing import interleaved
+from final_model_stage.chain.settings import Settings
+from final_model_stage.evaluation.confusion_counts import evaluate
+from final_model_stage.evaluation.metrics import dataset_level_miou
+from final_model_stage.segmenter import TorchSegmenter
+from preprocessing_stage.dataset.atomic_write import atomic_write, write_json
+from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder, read_image
+
+MODES = {
+    "one view": {"tta_views": False, "tta_flip": False},
+    "all views": {"tta_views": True, "tta_flip": False},
+    "all views, flipped too": {"tta_views": True, "tta_flip": True},
+}
+CHAIN, ROOT_ALONE = "chain", "root alone"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A segmenter in one of its modes; all figures are means of one photograph."""
+
+    segmenter: str
+    network: str
+    """CHAIN or ROOT_ALONE."""
+    mode: str
+    giga_multiply_adds: float
+    milliseconds: float
+    miou: dict[str, float]
+    """mIoU_k of each level k, dataset level."""
+
+
+def in_mode(segmenter: TorchSegmenter, network: str, mode: str) -> TorchSegmenter:
+    """The same experts with other settings; ROOT_ALONE is a chain of one, on the flat tree."""
+    changes: dict[str, object] = dict(MODES[mode])
+    experts = segmenter.experts
+    if network == ROOT_ALONE:
+        root = segmenter.tree.root.name
+        experts = {root: experts[root]}
+        changes |= {
+            "tree": segmenter.tree.flat().to_dict(),
+            "experts": {root: segmenter.settings.experts[root].model_dump()},
+        }
+    return TorchSegmenter(Settings(**(segmenter.settings.model_dump() | changes)), experts)
+
+
+def multiply_adds(task: Callable[[], object]) -> int:
+    """Of all convolutions and matrix products in a task, as torch counts them."""
+    with FlopCounterMode(display=False) as counter:
+        task()
+    return counter.get_total_flops() // 2
+
+
+def one_by_one(segmenter: TorchSegmenter, images: Sequence[np.ndarray]) -> None:
+    for image in images:
+        segmenter.label_maps([image])
+
+
+def measure(
+    path: Path, data: DatasetFolder, split: str, photographs: int, repeats: int
+) -> list[Point]:
+    """photographs: whose cost is taken, evenly spread over the split."""
+    ids = data.ids(split)
+    some = [ids[i] for i in np.linspace(0, len(ids) - 1, min(photographs, len(ids))).astype(int)]
+    images = [read_image(file) for name in some if (file := data.image_path(name))]
+    loaded = TorchSegmenter.load(path)
+    segmenters = {
+        (network, mode): in_mode(loaded, network, mode)
+        for network in (ROOT_ALONE, CHAIN)
+        for mode in MODES
+    }
+    tasks = {key: partial(one_by_one, one, images) for key, one in segmenters.items()}
+    operations = {key: multiply_adds(task) / len(images) for key, task in tasks.items()}
+    seconds = interleaved({" ".join(key): task for key, task in tasks.items()}, repeats)
+    return [
+        Point(
+            segmenter=path.name,
+            network=network,
+            mode=mode,
+            giga_multiply_adds=operations[network, mode] / 1e9,
+            milliseconds=1000 * seconds[f"{network} {mode}"] / len(images),
+            # Judged in the chain's tree: the leaves of the flat one have its order.
+            miou=dataset_level_miou(
+                evaluate(one, data, split, with_oracle=False).counts, loaded.tree
+            ),
+        )
+        for (network, mode), one in segmenters.items()
+    ]
+
+
+def plot(points: Sequence[Point], path: Path) -> None:
+    """A panel for each level, a line for each network; up and to the left is better."""
+    levels = list(points[0].miou)
+    figure, axes = plt.subplots(1, len(levels), figsize=(4 * len(levels), 3.8), squeeze=False)
+    lines = list(dict.fromkeys((point.segmenter, point.network) for point in points))
+    names = list(dict.fromkeys(segmenter for segmenter, _ in lines))
+    for axis, level in zip(axes[0], levels, strict=True):
+        for segmenter, network in lines:
+            own = [p for p in points if (p.segmenter, p.network) == (segmenter, network)]
+            own.sort(key=lambda point: point.giga_multiply_adds)
+            axis.plot(
+                [point.giga_multiply_adds for point in own],
+                [point.miou[level] for point in own],
+                "o-" if network == CHAIN else "s--",
+                color=f"C{names.index(segmenter)}",
+                label=f"{segmenter}, {network}",
+            )
+        axis.set(xlabel="G multiply-adds a photograph", ylabel=level, xscale="log")
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("")
+        axis.set_xticks([1, 2, 5, 10, 20])
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0][0].legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    with atomic_write(path, "wb") as file:
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    plt.close(figure)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("data", type=Path, help="folder in the Pascal-Part layout")
+    add("segmenters", type=Path, nargs="+", help="folders with segmenter.json")
+    add("--split", choices=SPLITS, default="val")
+    add("--out", type=Path, required=True, metavar="DIR")
+    add("--photographs", type=int, default=20, metavar="N", help="whose cost is taken, default 20")
+    add("--repeats", type=int, default=3, metavar="N", help="of the timing, default 3")
+    arguments = parser.parse_args(argv)
+    matplotlib.use("Agg")
+    data = DatasetFolder(arguments.data)
+    points: list[Point] = []
+    for path in arguments.segmenters:
+        points += measure(path, data, arguments.split, arguments.photographs, arguments.repeats)
+    header = ["segmenter", "network", "mode", "G multiply-adds", "ms", *points[0].miou]
+    print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))
+    for point in points:
+        cost = [f"{point.giga_multiply_adds:.2f}", f"{point.milliseconds:.0f}"]
+        accuracy = [f"{value:.3f}" for value in point.miou.values()]
+        print(
+            "| " + " | ".join([point.segmenter, point.network, point.mode, *cost, *accuracy]) + " |"
+        )
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    write_json(
+        arguments.out / "accuracy_per_cost.json",
+        {"machine": asdict(this_machine()), "points": [asdict(point) for point in points]},
+    )
+    plot(points, arguments.out / "accuracy_per_cost.svg")
+
+
+if __name__ == "__main__":
+    main()
