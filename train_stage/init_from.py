@@ -28,7 +28,8 @@ def init_file(source: str, expert: str) -> Path:
 
 
 def init_from(model: nn.Module, path: Path, rows: Sequence[int] | None = None) -> None:
-    """Fill the expert `model` from a file; a head for other classes starts anew.
+    """Fill the expert `model` from a file; a head for other classes starts anew, and a decoder
+    that ends at a coarser scale takes the coarser blocks.
 
     rows: of the shared network's head, those for the leaves that the expert names.
     Raises SystemExit if the network in the file is another one, or the file damaged.
@@ -43,6 +44,7 @@ def init_from(model: nn.Module, path: Path, rows: Sequence[int] | None = None) -
             if len(own[name]) == len(head) + 1:  # that of no leaf
                 head = torch.cat([head, torch.zeros_like(head[:1])])
             stored[name] = head
+    stored = without_finest_scales(stored, own)
     stored |= {n: with_further_inputs(t, own[n].shape) for n, t in stored.items() if n in own}
     kept = {name for name in own if name in stored and stored[name].shape == own[name].shape}
     odd = sorted((own.keys() | stored.keys()) - kept)
@@ -52,6 +54,26 @@ def init_from(model: nn.Module, path: Path, rows: Sequence[int] | None = None) -
             f"{other[0]}; give both the same `model`"
         )
     model.load_state_dict({name: stored[name] for name in kept}, strict=False)
+
+
+def without_finest_scales(stored: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The stored tensors but for the decoder's finest scales that the own one ends before."""
+    extra = _decoder_scales(stored) - _decoder_scales(own)
+    if extra <= 0:
+        return stored
+    result = {}
+    for name, tensor in stored.items():
+        match name.split("."):
+            case ["decoder", part, scale, *rest]:
+                if int(scale) >= extra:
+                    result[".".join(["decoder", part, str(int(scale) - extra), *rest])] = tensor
+            case _:
+                result[name] = tensor
+    return result
+
+
+def _decoder_scales(tensors: dict[str, Tensor]) -> int:
+    return sum(name.startswith("decoder.narrow.") and name.endswith(".bias") for name in tensors)
 
 
 def with_further_inputs(weights: Tensor, shape: Sequence[int]) -> Tensor:

@@ -62,11 +62,13 @@ class ModelParams(Section):
         return self
 
     def differences(self, other: ModelParams) -> list[tuple[str, Any, Any]]:
-        """Key, the other's value and the own one, where weights of one do not fit the other."""
+        """Key, the other's value and the own one, where the other's weights do not fit. A decoder
+        that ends at a coarser scale takes the other's coarser blocks."""
+        alike = {*_ALIKE_WITHOUT, *["finest_scale"] * (self.finest_scale > other.finest_scale)}
         return [
             (key, getattr(other, key), value)
             for key, value in self
-            if key not in _ALIKE_WITHOUT and getattr(other, key) != value
+            if key not in alike and getattr(other, key) != value
         ]
 
     @property

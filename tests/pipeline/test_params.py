@@ -40,9 +40,12 @@ def test_every_profile_is_valid_in_its_workspace(profile, make_dataset, tmp_path
     assert unlisted_sides(tree) == []
     make_dataset(data, tree=tree)
     workspace, models = tmp_path / "runs" / profile.stem, tmp_path / "models"
-    for folder in (workspace, models):
-        folder.mkdir(parents=True)
-    (models / "shared.safetensors").touch()  # that of the default run
+    before = tmp_path / "runs/pascal_part_pretrained/models/experts"
+    for folder in (workspace, models, before):
+        folder.mkdir(parents=True, exist_ok=True)
+    # What other profiles start from: the default run, and one of them.
+    for file in (models / "shared", *(before / name for name in tree.experts)):
+        file.with_suffix(".safetensors").touch()
     monkeypatch.chdir(workspace)
     YAML().dump(sections, Path("params.yaml"))
     check_all(Path("params.yaml"))

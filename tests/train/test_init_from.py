@@ -38,6 +38,24 @@ def test_a_head_for_other_classes_starts_anew(tmp_path):
         assert torch.equal(tensor, trained.encoder.state_dict()[name]), name
 
 
+def test_a_decoder_that_ends_at_a_coarser_scale_takes_the_coarser_blocks(tmp_path):
+    trained = expert(seed=1, model={"depth": 3, "finest_scale": 0})
+    fresh = expert(seed=2, model={"depth": 3, "finest_scale": 1})
+    init_from(fresh, stored(trained, tmp_path / "body.safetensors"))
+    blocks = list(zip(fresh.decoder.blocks, trained.decoder.blocks[1:], strict=True))
+    narrow = list(zip(fresh.decoder.narrow, trained.decoder.narrow[1:], strict=True))
+    for own, other in blocks + narrow:
+        for name, tensor in own.state_dict().items():
+            assert torch.equal(tensor, other.state_dict()[name]), name
+
+
+def test_a_decoder_that_ends_at_a_finer_scale_is_refused(tmp_path):
+    trained = expert(seed=1, model={"depth": 3, "finest_scale": 1})
+    fresh = expert(seed=2, model={"depth": 3, "finest_scale": 0})
+    with pytest.raises(SystemExit, match="another network"):
+        init_from(fresh, stored(trained, tmp_path / "body.safetensors"))
+
+
 def test_from_the_common_network_an_expert_takes_the_rows_of_its_leaves(tmp_path):
     tree = ClassTree(PEOPLE)
     rows = tree.rows("lower")
@@ -94,3 +112,11 @@ def test_common_stands_for_the_file_of_the_common_start(tmp_path, monkeypatch):
     (tmp_path / "models").mkdir()
     path = stored(expert(), tmp_path / "models" / "shared.safetensors")
     assert init_file("shared", "body").resolve() == path
+
+
+def test_models_fit_where_the_decoder_ends_at_a_coarser_scale():
+    fine, coarse = (
+        expert_params(model={"depth": 3, "finest_scale": scale}).model for scale in (0, 1)
+    )
+    assert coarse.differences(fine) == []
+    assert fine.differences(coarse) == [("finest_scale", 1, 0)]
