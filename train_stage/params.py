@@ -66,80 +66,98 @@ def load_params(path: Path = PARAMS_FILE) -> TrainParams:
 
 def train_problems(sections: Mapping[str, Any]) -> tuple[TrainParams | None, list[str]]:
     """The params of this stage out of all sections, or None and all problems."""
-    problems = [
-        f"{key}: is missing"
-        for key in ("train", "shared", "out_of_fold", "experts", "machine")
-        if key not in sections
-    ]
-    problems += [
-        f"{key}: needs keys and values, got {sections[key]!r}"
-        for key in ("train", "shared", "out_of_fold", "experts")
-        if not isinstance(sections.get(key, {}), Mapping)
-    ]
+    problems = _missing(sections)
     machine = None
     if "machine" in sections:
         machine, found = validate(MachineParams, sections["machine"], "machine")
         problems += found
-    defaults, own = sections.get("train"), sections.get("experts")
-    shared, out_of_fold = sections.get("shared"), sections.get("out_of_fold")
-    if not (
-        isinstance(defaults, Mapping)
-        and isinstance(shared, Mapping)
-        and isinstance(own, Mapping)
-        and isinstance(out_of_fold, Mapping)
-    ):
+    if not all(isinstance(sections.get(key), Mapping) for key in OF_NETWORKS):
         return None, problems
-    whole = {SHARED}
-    if not tree_problems(sections.get("tree")):
-        whole.add(section_of(ClassTree(sections["tree"]).root.name))
-        wanted = ClassTree(sections["tree"]).experts
-        if SHARED in wanted:
-            problems.append(f"tree: {SHARED!r} is the shared pretraining; call the node otherwise")
-        problems += [
-            f"experts.{name}: is missing, the tree has it" for name in wanted if name not in own
-        ]
-        problems += [
-            f"experts.{name}: no inner node of the tree has this name; they are {', '.join(wanted)}"
+    problems += _unlike_tree(sections)
+    networks = _Networks(sections)
+    shared = networks.read(SHARED, sections["shared"])
+    if shared and shared.init_from == SHARED:
+        networks.problems.append(
+            "shared.init_from: shared cannot start from itself, set it to null"
+        )
+    out_of_fold = networks.read_out_of_fold(sections["out_of_fold"]) if shared else None
+    experts = {}
+    for name, overrides in sections["experts"].items():
+        experts[name] = expert = networks.read(section_of(name), overrides)
+        if shared and expert and expert.init_from == SHARED:
+            networks.problems += [
+                f"{section_of(name)}.model.{key}: is {value}, in shared {wanted}; a network "
+                "that starts from shared has to be alike"
+                for key, value, wanted in shared.model.differences(expert.model)
+            ]
+    if problems := problems + networks.problems:
+        return None, problems
+    read = {"shared": shared, "out_of_fold": out_of_fold, "experts": experts, "machine": machine}
+    return validate(TrainParams, read)
+
+
+OF_NETWORKS = ("train", "shared", "out_of_fold", "experts")
+"""Sections that say what networks are and how they are trained."""
+
+
+def _missing(sections: Mapping[str, Any]) -> list[str]:
+    return [f"{key}: is missing" for key in (*OF_NETWORKS, "machine") if key not in sections] + [
+        f"{key}: needs keys and values, got {sections[key]!r}"
+        for key in OF_NETWORKS
+        if not isinstance(sections.get(key, {}), Mapping)
+    ]
+
+
+def _unlike_tree(sections: Mapping[str, Any]) -> list[str]:
+    """Where the experts are not those of the tree, unless that has problems of its own."""
+    if tree_problems(sections.get("tree")):
+        return []
+    own, wanted = sections["experts"], ClassTree(sections["tree"]).experts
+    inner = ", ".join(wanted)
+    return [
+        *[f"tree: {SHARED!r} is the shared pretraining; call the node otherwise"]
+        * (SHARED in wanted),
+        *[f"experts.{name}: is missing, the tree has it" for name in wanted if name not in own],
+        *[
+            f"experts.{name}: no inner node of the tree has this name; they are {inner}"
             for name in own
             if name not in wanted
-        ]
-    _, default_problems = validate(ExpertParams, defaults, "train")
-    problems += default_problems
-    inherited = {p.removeprefix("train") for p in default_problems}
+        ],
+    ]
 
-    def merged(section: str, overrides: Mapping[str, Any]) -> ExpertParams | None:
-        values = merge(defaults, WITHOUT_PARENT) if section in whole else defaults
-        params, found = validate(ExpertParams, merge(values, overrides), section)
-        problems.extend(p for p in found if p.removeprefix(section) not in inherited)
+
+class _Networks:
+    """Reads the params of networks, what they leave out from `train`, and collects problems."""
+
+    def __init__(self, sections: Mapping[str, Any]) -> None:
+        self.defaults, self.shared = sections["train"], sections["shared"]
+        self.whole = {SHARED}
+        """Sections of networks that look at the whole image."""
+        if not tree_problems(sections.get("tree")):
+            self.whole.add(section_of(ClassTree(sections["tree"]).root.name))
+        _, self.problems = validate(ExpertParams, self.defaults, "train")
+        self._inherited = {problem.removeprefix("train") for problem in self.problems}
+
+    def read(self, section: str, overrides: Any) -> ExpertParams | None:
+        """overrides: what the section holds; None = nothing."""
+        if not isinstance(overrides, Mapping | None):
+            self.problems.append(f"{section}: needs keys and values, got {overrides!r}")
+            return None
+        values = merge(self._defaults(section), overrides or {})
+        params, found = validate(ExpertParams, values, section)
+        self.problems += [p for p in found if p.removeprefix(section) not in self._inherited]
         return params
 
-    start = merged(section_of(SHARED), shared)
-    if start and start.init_from == SHARED:
-        problems.append("shared.init_from: shared cannot start from itself, set it to null")
-    of_folds = None
-    if start:
-        values = dict(out_of_fold)
-        if isinstance(overrides := out_of_fold.get("training"), Mapping):
-            values["training"] = merge(merge(merge(defaults, WITHOUT_PARENT), shared), overrides)
-        of_folds, found = validate(OutOfFoldParams, values, "out_of_fold")
-        problems += found
-    experts = {}
-    for name, overrides in own.items():
-        overrides = {} if overrides is None else overrides
-        if isinstance(overrides, Mapping):
-            experts[name] = expert = merged(section_of(name), overrides)
-            if start and expert and expert.init_from == SHARED:
-                problems += [
-                    f"{section_of(name)}.model.{key}: is {value}, in shared {wanted}; a network "
-                    "that starts from shared has to be alike"
-                    for key, value, wanted in start.model.differences(expert.model)
-                ]
-        else:
-            problems.append(f"experts.{name}: needs keys and values, got {overrides!r}")
-    if problems:
-        return None, problems
-    sections = {"shared": start, "out_of_fold": of_folds, "experts": experts, "machine": machine}
-    return validate(TrainParams, sections)
+    def read_out_of_fold(self, section: Mapping[str, Any]) -> OutOfFoldParams | None:
+        values = dict(section)
+        if isinstance(overrides := section.get("training"), Mapping):
+            values["training"] = merge(merge(self._defaults(SHARED), self.shared), overrides)
+        params, found = validate(OutOfFoldParams, values, "out_of_fold")
+        self.problems += found
+        return params
+
+    def _defaults(self, section: str) -> Mapping[str, Any]:
+        return merge(self.defaults, WITHOUT_PARENT) if section in self.whole else self.defaults
 
 
 def merge(defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

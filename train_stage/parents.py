@@ -48,7 +48,7 @@ class ParentPredictions:
         splits = {name: NodeSplit.of(tree, name) for name in tree.experts}
 
         def region(index: int) -> Tensor:
-            leaves = torch.from_numpy(predicted[index]).float()
+            leaves = torch.from_numpy(predicted[index].astype(np.float32))
             found = region_of(tree, expert, lambda n: splits[n].conditionals(leaves[tree.rows(n)]))
             if found.any():
                 return found
