@@ -30,7 +30,6 @@ OF_OLD_FILES = {
 }
 """Keys of a model that files of release 0.1, or made since before there was the key, have not."""
 
-
 GraphFile = Annotated[str, Field(pattern=r"^\w+\.onnx\.gz$")]
 
 
@@ -71,10 +70,7 @@ class Settings(ChainParams):
     """Release of this project that wrote it."""
     sha256: dict[str, str] = Field(default_factory=dict)
     """Of each expert's file of weights, as `Segmenter.save` adds them."""
-
-    graphs: dict[Annotated[str, Field(pattern=r"^\w+\.onnx\.gz$")], str] = Field(
-        default_factory=dict
-    )
+    graphs: dict[GraphFile, str] = Field(default_factory=dict)
     """File of a graph for ONNX Runtime -> `digest` of the settings that it was recorded for."""
 
     @property
