@@ -54,14 +54,13 @@ def test_weights_of_another_model_are_refused_by_name(tmp_path):
         TorchSegmenter.load(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["default", "from_scratch", "predicted_regions"])
-def test_experts_of_before_there_were_targets_learned_leaves(name):
-    path = ROOT / "pretrained" / name / "segmenter.json"
+def test_experts_of_before_there_were_targets_learned_leaves():
+    path = ROOT / "pretrained/from_scratch/segmenter.json"
     assert "targets" not in path.read_text()
     assert {e.model.targets for e in read_settings(path).experts.values()} == {"leaves"}
 
 
-@pytest.mark.parametrize("name", ["default", "from_scratch", "predicted_regions"])
+@pytest.mark.parametrize("name", ["default", "from_scratch"])
 def test_shipped_segmenters_have_graphs_of_their_settings(name):
     folder = ROOT / "pretrained" / name
     settings = read_settings(folder / "segmenter.json")
