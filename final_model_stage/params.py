@@ -22,6 +22,9 @@ class ChainParams(Section):
     product of conditional probabilities along its path."""
     average_ancestors: StrictBool
     """Whether an expert's probabilities are averaged with those of the experts above it."""
+    weigh_views: StrictBool
+    """Whether in that average every view of the root counts as much as an expert, not all of them
+    together."""
     tta_views: StrictBool
     """Test-time augmentation: the root expert also sees squares at both ends of the longer side,
     and the box around the foreground that it found; predictions are averaged."""

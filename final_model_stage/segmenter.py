@@ -82,13 +82,14 @@ class Chain:
         of other nodes.
 
         oracle: conditionals (children, h, w) that replace those of the experts they name.
-        root: leaf probabilities (leaves, h, w) of the root expert, if they are there already.
+        root: what `root_views` returned for the image, if that is there already.
         """
         first, *others = self.tree.experts
-        probabilities = root
-        if probabilities is None:
-            probabilities = yield from self.root_views(height, width)
-        oracle = oracle or {}
+        total = root
+        if total is None:
+            total = yield from self.root_views(height, width)
+        votes = total.sum(0)
+        probabilities, oracle = total / votes, oracle or {}
         for name in others:
             expert, rows = self.settings.experts[name], self.rows[name]
             given = partial(self._conditionals, probabilities, oracle)
@@ -99,11 +100,21 @@ class Chain:
                 told = probabilities[rows] if expert.model.parent_channels else None
                 box = self._box(name, region)
                 predicted = yield View(name, region, box, region, told)
-                above = self.tree.level_of(name) + 1 if self.settings.average_ancestors else 0
+                above = self._weight_above(name, votes)
                 probabilities = averaged_over_ancestors(
                     probabilities, predicted, rows, region, above
                 )
+                votes = votes + region
         return {name: self._conditionals(probabilities, oracle, name) for name in (first, *others)}
+
+    def _weight_above(self, name: str, votes: Tensor) -> Tensor | int:
+        """What the mean over the experts above one weighs, where its own prediction weighs 1.
+
+        votes: (h, w), how many views and experts it is a mean of.
+        """
+        if not self.settings.average_ancestors:
+            return 0
+        return votes if self.settings.weigh_views else self.tree.level_of(name) + 1
 
     def _conditionals(
         self, probabilities: Tensor, oracle: Mapping[str, Tensor], name: str
@@ -113,8 +124,8 @@ class Chain:
         return self.splits[name].conditionals(probabilities[self.rows[name]])
 
     def root_views(self, height: int, width: int) -> Views:
-        """Leaf probabilities of the root expert; predictions of all views that cover a pixel are
-        averaged.
+        """Leaf probabilities of the root expert, added up over all views that cover a pixel, so
+        that their sum is the number of these.
 
         First the whole image, squeezed into a square. With `tta_views` also undistorted squares at
         both ends of its longer side, and the box around the foreground found so far, in which
@@ -139,7 +150,7 @@ class Chain:
                 covered = inside_box(box, height, width) & is_close & foreground.any()
                 if self._is_needed(covered):
                     total = total + covered * (yield View(root, everywhere, box, covered))
-        return total / total.sum(0)
+        return total
 
     def _box(self, name: str, region: Tensor) -> Tensor:
         expert = self.settings.experts[name]
@@ -235,7 +246,8 @@ class TorchSegmenter(Segmenter):
         return results
 
     def predict_root(self, images: Sequence[np.ndarray]) -> list[Tensor]:
-        """Leaf probabilities of the root expert, (leaves, h, w) float32 at the reduced sizes.
+        """Leaf probabilities of the root expert added up over its views, (leaves, h, w) float32
+        at the reduced sizes.
 
         They do not depend on what follows, so `predict` takes them again and again.
         """

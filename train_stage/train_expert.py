@@ -20,6 +20,7 @@ from train_stage.checkpoint import Checkpoint, fingerprint, remove_recorded
 from train_stage.confusion import iou
 from train_stage.history import History
 from train_stage.loaders import make_loaders
+from train_stage.memory import keep_freed_memory
 from train_stage.phases import phases
 from train_stage.precision import pick_precision
 from train_stage.task import Task
@@ -109,6 +110,7 @@ def launch(task: Task) -> tuple[Fabric, str]:
     """The processes of the training, and their precision."""
     precision = pick_precision(task.params.precision)
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    keep_freed_memory()
     fabric = Fabric(accelerator=accelerator, devices=task.machine.devices, precision=precision)
     fabric.launch()
     if (first := fabric.broadcast(precision)) != precision:

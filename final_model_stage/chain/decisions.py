@@ -14,11 +14,12 @@ Conditionals = dict[str, Tensor]
 
 
 def averaged_over_ancestors(
-    before: Tensor, predicted: Tensor, rows: Tensor, region: Tensor, experts_above: int
+    before: Tensor, predicted: Tensor, rows: Tensor, region: Tensor, above: Tensor | int
 ) -> Tensor:
     """Probabilities of all leaves, an expert's averaged with its ancestors', (leaves, h, w).
 
-    before: (leaves, h, w), the mean over the experts above. rows: (own leaves,) of the expert's
+    before: (leaves, h, w), the mean over the experts above. above: how many predictions that is a
+    mean of, (h, w) or the same everywhere. rows: (own leaves,) of the expert's
     among them. predicted: (own leaves, h, w) given the expert's node; of an expert that rejects
     (own leaves + 1, h, w), the last that of none of them, which goes to the other leaves in
     proportion to what they had. region: (h, w) bool; outside it nothing changes.
@@ -29,7 +30,7 @@ def averaged_over_ancestors(
         others = (before + EPS).index_fill(0, rows, 0.0)
         new = others / others.sum(0) * predicted[-1]
         new = new.index_copy(0, rows, predicted[:-1])
-    return torch.where(region, (before * experts_above + new) / (experts_above + 1), before)
+    return torch.where(region, (before * above + new) / (above + 1), before)
 
 
 def resize(conditionals: Conditionals, size: tuple[int, int]) -> Conditionals:

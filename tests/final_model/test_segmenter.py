@@ -16,6 +16,8 @@ from final_model_stage.chain.decisions import (
 )
 from final_model_stage.chain.runner import Runner
 from final_model_stage.evaluation.confusion_counts import true_conditionals
+from final_model_stage.segmenter import TorchSegmenter
+from preprocessing_stage.dataset.class_tree import ClassTree
 from train_stage.node_split import NodeSplit
 
 
@@ -132,6 +134,23 @@ def test_probabilities_are_averaged_over_ancestors_inside_the_region():
     assert other.flatten().tolist() == pytest.approx([0.6, 0.6])
     assert hand.flatten().tolist() == pytest.approx([0.4 * 2 / 3 * 3 / 4, 0.3])
     assert head.flatten().tolist() == pytest.approx([0.4 * (2 / 3 * 1 / 4 + 1 / 3), 0.1])
+
+
+@pytest.mark.parametrize("weigh_views", [True, False])
+def test_each_view_of_the_root_counts_as_much_as_an_expert(weigh_views):
+    tree = ClassTree({"person": {"background": 0, "body": {"hand": 1, "head": 4}}})
+    chain = make_segmenter(tree, tta_views=True, weigh_views=weigh_views)
+    nn.init.zeros_(chain.experts["body"].head.weight)
+    chain.experts["body"].head.bias.data = torch.tensor([100.0, -100.0])  # all of it is hand
+    chain = TorchSegmenter(chain.settings, chain.experts)
+    image = random_image(0, (32, 20))
+    [total], [(_, found)] = chain.predict_root([image]), chain.predict([image])
+    views, leaves = total.sum(0), total / total.sum(0)
+    is_body = leaves[1:].sum(0) > leaves[0]
+    assert set(views[is_body].round().int().tolist()) > {2}
+    above = views if weigh_views else 1
+    wanted = (leaves[1] / leaves[1:].sum(0) * above + 1) / (above + 1)
+    torch.testing.assert_close(found["body"][0][is_body], wanted[is_body])
 
 
 def test_what_an_expert_rejects_goes_to_the_leaves_of_other_nodes():
