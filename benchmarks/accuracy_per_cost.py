@@ -69,7 +69,7 @@ def multiply_adds(task: Callable[[], object]) -> int:
     """Of all convolutions and matrix products in a task, as torch counts them."""
     with FlopCounterMode(display=False) as counter:
         task()
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def one_by_one(segmenter: TorchSegmenter, images: Sequence[np.ndarray]) -> None:
