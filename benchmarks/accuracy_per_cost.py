@@ -21,12 +21,13 @@ import numpy as np
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import this_machine
+from benchmarks.plots import save_svg
 from benchmarks.timing import interleaved
 from final_model_stage.chain.settings import Settings
 from final_model_stage.evaluation.confusion_counts import evaluate
 from final_model_stage.evaluation.metrics import dataset_level_miou
 from final_model_stage.segmenter import TorchSegmenter
-from preprocessing_stage.dataset.atomic_write import atomic_write, write_json
+from preprocessing_stage.dataset.atomic_write import write_json
 from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder, read_image
 
 MODES = {
@@ -130,13 +131,7 @@ def plot(points: Sequence[Point], path: Path) -> None:
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_formatter("")
         axis.set_xticks([1, 2, 5, 10, 20])
-        axis.grid(alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0][0].legend(frameon=False, fontsize=8)
-    figure.tight_layout()
-    with atomic_write(path, "wb") as file:
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    plt.close(figure)
+    save_svg(figure, path)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -32,6 +32,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.flat_baseline import flat_segmenter
 from benchmarks.machine import this_machine
+from benchmarks.plots import save_svg
 from benchmarks.setup import ROOT, make_workspace, preprocess
 from benchmarks.smp_baseline import (
     AS_THE_CHAIN,
@@ -46,7 +47,7 @@ from final_model_stage import build_segmenter
 from final_model_stage.evaluation.confusion_counts import evaluate
 from final_model_stage.evaluation.metrics import dataset_level_miou
 from final_model_stage.segmenter import TorchSegmenter
-from preprocessing_stage.dataset.atomic_write import atomic_write, write_json
+from preprocessing_stage.dataset.atomic_write import write_json
 from preprocessing_stage.dataset.check_dataset import read_pairs, sound
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
@@ -239,13 +240,7 @@ def plot(points: list[Point], path: Path) -> None:
     axis.set(xlabel="minutes of training", ylabel="mIoU_2 on validation images")
     axis.set_xlim(left=0)
     axis.set_ylim(bottom=0)
-    axis.grid(alpha=0.3)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, fontsize=8)
-    figure.tight_layout()
-    with atomic_write(path, "wb") as file:
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    plt.close(figure)
+    save_svg(figure, path)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -9,9 +9,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from benchmarks.child import Figures, run_child
+from benchmarks.plots import save_svg
 from benchmarks.rows import Row
 from benchmarks.setup import Setup, copies, make_workspace
-from preprocessing_stage.dataset.atomic_write import atomic_write
 
 STEPS = {
     "packing": "packing",
@@ -108,11 +108,4 @@ def plot(growth: Growth, path: Path) -> None:
     for axis in (time, memory):
         axis.set_ylim(bottom=0)
         axis.set_xlim(left=0)
-        axis.grid(alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
-    time.legend(frameon=False, fontsize=8)
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path, "wb") as file:
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    plt.close(figure)
+    save_svg(figure, path)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StrictBool
+from pydantic import Field, StrictBool, model_validator
 
 from preprocessing_stage.params import ParamsError, Section, read_yaml, validate
 from preprocessing_stage.paths import PARAMS_FILE
@@ -36,6 +36,14 @@ class ChainParams(Section):
     """Predictions with the encoder's dropout on, averaged; 1 = one prediction without dropout."""
     seed: int = Field(ge=0, lt=2**63)
     """For MC dropout, the bootstrap and the choice of examples."""
+
+    @model_validator(mode="after")
+    def _views_are_averaged(self) -> Self:
+        if self.weigh_views and not self.average_ancestors:
+            raise ValueError(
+                "weigh_views true does nothing while average_ancestors is false; set it to false"
+            )
+        return self
 
 
 class FinalParams(ChainParams):
