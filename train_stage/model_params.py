@@ -64,7 +64,9 @@ class ModelParams(Section):
     def differences(self, other: ModelParams) -> list[tuple[str, Any, Any]]:
         """Key, the other's value and the own one, where the other's weights do not fit. A decoder
         that ends at a coarser scale takes the other's coarser blocks."""
-        alike = {*_ALIKE_WITHOUT, *["finest_scale"] * (self.finest_scale > other.finest_scale)}
+        alike = set(_ALIKE_WITHOUT)
+        if self.finest_scale > other.finest_scale:
+            alike.add("finest_scale")
         return [
             (key, getattr(other, key), value)
             for key, value in self

@@ -113,17 +113,18 @@ def _unlike_tree(sections: Mapping[str, Any]) -> list[str]:
     if tree_problems(sections.get("tree")):
         return []
     own, wanted = sections["experts"], ClassTree(sections["tree"]).experts
-    inner = ", ".join(wanted)
-    return [
-        *[f"tree: {SHARED!r} is the shared pretraining; call the node otherwise"]
-        * (SHARED in wanted),
-        *[f"experts.{name}: is missing, the tree has it" for name in wanted if name not in own],
-        *[
-            f"experts.{name}: no inner node of the tree has this name; they are {inner}"
-            for name in own
-            if name not in wanted
-        ],
+    problems = []
+    if SHARED in wanted:
+        problems.append(f"tree: {SHARED!r} is the shared pretraining; call the node otherwise")
+    problems += [
+        f"experts.{name}: is missing, the tree has it" for name in wanted if name not in own
     ]
+    problems += [
+        f"experts.{name}: no inner node of the tree has this name; they are {', '.join(wanted)}"
+        for name in own
+        if name not in wanted
+    ]
+    return problems
 
 
 class _Networks:
