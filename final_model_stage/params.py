@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictBool, model_validator
+from pydantic import Field, StrictBool
 
 from preprocessing_stage.params import ParamsError, Section, read_yaml, validate
 from preprocessing_stage.paths import PARAMS_FILE
@@ -21,10 +21,8 @@ class ChainParams(Section):
     """hard: each expert's decision binds the experts below it. product: the leaf with the largest
     product of conditional probabilities along its path."""
     average_ancestors: StrictBool
-    """Whether an expert's probabilities are averaged with those of the experts above it."""
-    weigh_views: StrictBool
-    """Whether in that average every view of the root counts as much as an expert, not all of them
-    together."""
+    """Whether an expert's probabilities are averaged with those of the experts above it, in which
+    every view of the root counts as much as an expert."""
     tta_views: StrictBool
     """Test-time augmentation: the root expert also sees squares at both ends of the longer side,
     and the box around the foreground that it found; predictions are averaged."""
@@ -36,14 +34,6 @@ class ChainParams(Section):
     """Predictions with the encoder's dropout on, averaged; 1 = one prediction without dropout."""
     seed: int = Field(ge=0, lt=2**63)
     """For MC dropout, the bootstrap and the choice of examples."""
-
-    @model_validator(mode="after")
-    def _views_are_averaged(self) -> Self:
-        if self.weigh_views and not self.average_ancestors:
-            raise ValueError(
-                "weigh_views true does nothing while average_ancestors is false; set it to false"
-            )
-        return self
 
 
 class FinalParams(ChainParams):

@@ -78,8 +78,8 @@ class Chain:
 
         The leaf probabilities go down with the regions: first those of the root, then each expert
         averages its own with them, inside its region. So all experts on the way to a pixel count
-        alike there. An expert that rejects may send pixels back: their share goes to the leaves
-        of other nodes.
+        alike there, and each view of the root like one. An expert that rejects may send pixels
+        back: their share goes to the leaves of other nodes.
 
         oracle: conditionals (children, h, w) that replace those of the experts they name.
         root: what `root_views` returned for the image, if that is there already.
@@ -100,21 +100,12 @@ class Chain:
                 told = probabilities[rows] if expert.model.parent_channels else None
                 box = self._box(name, region)
                 predicted = yield View(name, region, box, region, told)
-                above = self._weight_above(name, votes)
+                above = votes if self.settings.average_ancestors else 0
                 probabilities = averaged_over_ancestors(
                     probabilities, predicted, rows, region, above
                 )
                 votes = votes + region
         return {name: self._conditionals(probabilities, oracle, name) for name in (first, *others)}
-
-    def _weight_above(self, name: str, votes: Tensor) -> Tensor | int:
-        """What the mean over the experts above one weighs, where its own prediction weighs 1.
-
-        votes: (h, w), how many views and experts it is a mean of.
-        """
-        if not self.settings.average_ancestors:
-            return 0
-        return votes if self.settings.weigh_views else self.tree.level_of(name) + 1
 
     def _conditionals(
         self, probabilities: Tensor, oracle: Mapping[str, Tensor], name: str

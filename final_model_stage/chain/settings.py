@@ -60,10 +60,8 @@ class Settings(ChainParams):
     swap: list[list[str]] = Field(default_factory=list)
     """Pairs of leaves that a flip exchanges. Files of release 0.1 have none."""
     average_ancestors: StrictBool = True
-    """Files of release 0.1 have neither this nor the next."""
-    weigh_views: StrictBool = False
     closer_view_max_area: Share = 0.7
-    """Files of release 0.1 have none."""
+    """Files of release 0.1 have neither of these two."""
     longest_side: Annotated[int, Field(ge=1, le=2048)]
     """Pixels; larger images are scaled down to it first, as training samples were."""
     experts: dict[str, ExpertSettings]

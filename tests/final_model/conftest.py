@@ -24,7 +24,6 @@ render_people: {{seed: 0, train: 2, val: 1, size: 32}}
 final:
   mode: hard
   average_ancestors: true
-  weigh_views: false
   tta_views: false
   tta_flip: false
   closer_view_max_area: 0.7

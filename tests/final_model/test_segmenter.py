@@ -136,10 +136,9 @@ def test_probabilities_are_averaged_over_ancestors_inside_the_region():
     assert head.flatten().tolist() == pytest.approx([0.4 * (2 / 3 * 1 / 4 + 1 / 3), 0.1])
 
 
-@pytest.mark.parametrize("weigh_views", [True, False])
-def test_each_view_of_the_root_counts_as_much_as_an_expert(weigh_views):
+def test_each_view_of_the_root_counts_as_much_as_an_expert():
     tree = ClassTree({"person": {"background": 0, "body": {"hand": 1, "head": 4}}})
-    chain = make_segmenter(tree, tta_views=True, weigh_views=weigh_views)
+    chain = make_segmenter(tree, tta_views=True)
     nn.init.zeros_(chain.experts["body"].head.weight)
     chain.experts["body"].head.bias.data = torch.tensor([100.0, -100.0])  # all of it is hand
     chain = TorchSegmenter(chain.settings, chain.experts)
@@ -148,8 +147,7 @@ def test_each_view_of_the_root_counts_as_much_as_an_expert(weigh_views):
     views, leaves = total.sum(0), total / total.sum(0)
     is_body = leaves[1:].sum(0) > leaves[0]
     assert set(views[is_body].round().int().tolist()) > {2}
-    above = views if weigh_views else 1
-    wanted = (leaves[1] / leaves[1:].sum(0) * above + 1) / (above + 1)
+    wanted = (leaves[1] / leaves[1:].sum(0) * views + 1) / (views + 1)
     torch.testing.assert_close(found["body"][0][is_body], wanted[is_body])
 
 

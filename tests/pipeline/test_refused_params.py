@@ -164,10 +164,6 @@ def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params
             "out_of_fold.training.input_size: 32 is one pixel at the coarsest scale",
         ),
         (
-            {"final.average_ancestors": False, "final.weigh_views": True},
-            "final: weigh_views true does nothing while average_ancestors is false; set it to ",
-        ),
-        (
             {"train.model.targets": "children", "final.average_ancestors": True},
             "final.average_ancestors: is true; set it to false, or set model.targets of person, ",
         ),
