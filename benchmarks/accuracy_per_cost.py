@@ -78,13 +78,18 @@ def one_by_one(segmenter: TorchSegmenter, images: Sequence[np.ndarray]) -> None:
         segmenter.label_maps([image])
 
 
+def some_images(data: DatasetFolder, split: str, count: int) -> list[np.ndarray]:
+    """(H, W, 3) uint8, `count` at most, evenly spread over the split."""
+    ids = data.ids(split)
+    some = np.linspace(0, len(ids) - 1, min(count, len(ids))).astype(int)
+    return [read_image(file) for i in some if (file := data.image_path(ids[i]))]
+
+
 def measure(
     path: Path, data: DatasetFolder, split: str, photographs: int, repeats: int
 ) -> list[Point]:
-    """photographs: whose cost is taken, evenly spread over the split."""
-    ids = data.ids(split)
-    some = [ids[i] for i in np.linspace(0, len(ids) - 1, min(photographs, len(ids))).astype(int)]
-    images = [read_image(file) for name in some if (file := data.image_path(name))]
+    """photographs: whose cost is taken."""
+    images = some_images(data, split, photographs)
     loaded = TorchSegmenter.load(path)
     segmenters = {
         (network, mode): in_mode(loaded, network, mode)

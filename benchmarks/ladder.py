@@ -22,16 +22,17 @@ from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
-import numpy as np
 from ruamel.yaml import YAML
 
-from benchmarks.accuracy_per_cost import multiply_adds, one_by_one
+from benchmarks.accuracy_per_cost import multiply_adds, one_by_one, some_images
 from benchmarks.machine import this_machine
 from benchmarks.plots import save_svg
 from benchmarks.setup import ROOT
+from final_model_stage.evaluation.confusion_counts import evaluate
+from final_model_stage.evaluation.metrics import dataset_level_miou
 from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.atomic_write import atomic_write, write_json
-from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_image
+from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 from preprocessing_stage.params import read_yaml
 from preprocessing_stage.paths import SEGMENTER
 from train_stage.params import merge
@@ -94,7 +95,7 @@ PHOTOGRAPHS = 20
 class Rung:
     step: str
     minutes: float
-    """Of training and evaluation of what this step changed."""
+    """Of training what this step changed."""
     giga_multiply_adds: float
     """Of a photograph, in the mean."""
     miou: dict[str, float]
@@ -123,22 +124,27 @@ def climb(number: int, data: Path, out: Path) -> Rung:
     with atomic_write(profile, encoding="utf-8") as file:
         YAML().dump(profile_of(number), file)
     start = time.perf_counter()
-    command = [ROOT / "pipeline.sh", "--profile", profile.absolute(), "--data", data]
-    subprocess.run([*command, "evaluate_segmenter"], check=True)
+    command: list[str | Path] = [
+        ROOT / "pipeline.sh",
+        "--profile",
+        profile.absolute(),
+        "--data",
+        data,
+    ]
+    subprocess.run([*command, "build_segmenter"], check=True)
     minutes = (time.perf_counter() - start) / 60
     workspace = ROOT / "runs" / profile.stem
-    metrics = json.loads((workspace / "results/final/metrics.json").read_text())
     folder = DatasetFolder(data)
-    ids = folder.ids("val")
-    some = np.linspace(0, len(ids) - 1, min(PHOTOGRAPHS, len(ids))).astype(int)
-    images = [read_image(file) for i in some if (file := folder.image_path(ids[i]))]
+    images = some_images(folder, "val", PHOTOGRAPHS)
     segmenter = TorchSegmenter.load(workspace / SEGMENTER)
     operations = multiply_adds(partial(one_by_one, segmenter, images)) / len(images)
     return Rung(
         step=list(STEPS)[number],
         minutes=minutes,
         giga_multiply_adds=operations / 1e9,
-        miou={key: value for key, value in metrics.items() if key.startswith("mIoU_")},
+        miou=dataset_level_miou(
+            evaluate(segmenter, folder, "val", with_oracle=False).counts, segmenter.tree
+        ),
         machine=asdict(this_machine()),
     )
 
@@ -160,9 +166,7 @@ def table(rungs: Sequence[Rung]) -> str:
     rows = [["", *levels, "G multiply-adds", "minutes"]]
     for rung in rungs:
         accuracy = [f"{rung.miou[level]:.3f}" for level in levels]
-        rows.append(
-            [rung.step, *accuracy, f"{rung.giga_multiply_adds:.2f}", f"{rung.minutes:.0f}"]
-        )
+        rows.append([rung.step, *accuracy, f"{rung.giga_multiply_adds:.2f}", f"{rung.minutes:.0f}"])
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 

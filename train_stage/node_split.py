@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -31,7 +32,12 @@ class NodeSplit:
     def children(self, logits: Tensor) -> Tensor:
         """Logits of the children (B, children, S, S) from those of the leaves: a child is as
         likely as its leaves together."""
-        return torch.stack([logits[:, own].logsumexp(1) for own in self.leaves], 1)
+        return torch.stack([logits.index_select(1, own).logsumexp(1) for own in self._indices], 1)
+
+    @cached_property
+    def _indices(self) -> list[Tensor]:
+        """Of each child's leaves."""
+        return [own.nonzero()[:, 0] for own in self.leaves]
 
     def child_of(self, target: Tensor) -> Tensor:
         """Index of the child from that of the leaf, any shape, long; 255 stays."""

@@ -1,4 +1,4 @@
-"""Train one expert: `python -m train_stage.train_expert NAME`.
+"""Train one expert: `python -m train_stage.train_expert upper_body`.
 
 Writes models/experts/<name>.safetensors (averaged weights), results/experts/<name>/history.csv
 and metrics.json, and TensorBoard events under results/metrics/<name>/.
