@@ -131,7 +131,8 @@ def climb(number: int, data: Path, out: Path) -> Rung:
         "--data",
         data,
     ]
-    subprocess.run([*command, "build_segmenter"], check=True)
+    if subprocess.run([*command, "build_segmenter"]).returncode:
+        raise SystemExit(f"{profile}: its training failed, see above")
     minutes = (time.perf_counter() - start) / 60
     workspace = ROOT / "runs" / profile.stem
     folder = DatasetFolder(data)
