@@ -124,14 +124,8 @@ def climb(number: int, data: Path, out: Path) -> Rung:
     with atomic_write(profile, encoding="utf-8") as file:
         YAML().dump(profile_of(number), file)
     start = time.perf_counter()
-    command: list[str | Path] = [
-        ROOT / "pipeline.sh",
-        "--profile",
-        profile.absolute(),
-        "--data",
-        data,
-    ]
-    if subprocess.run([*command, "build_segmenter"]).returncode:
+    options: list[str | Path] = ["--profile", profile.absolute(), "--data", data]
+    if subprocess.run([ROOT / "pipeline.sh", *options, "build_segmenter"]).returncode:
         raise SystemExit(f"{profile}: its training failed, see above")
     minutes = (time.perf_counter() - start) / 60
     workspace = ROOT / "runs" / profile.stem
