@@ -52,26 +52,15 @@ def prefers_onnx(folder: Path, precision: Precision, fast: bool, device: str | N
         )
     if not is_able or precision == "bf16-mixed" or device not in (None, "cpu"):
         return False
-    if not has_torch or is_plain_processor():
+    if not has_torch or device == "cpu" or not _may_have_gpu():
         return True
-    import torch
+    import torch  # takes seconds
 
-    from train_stage.precision import pick_precision
-
-    has_gpu = device is None and torch.cuda.is_available()
-    return not has_gpu and pick_precision(precision, "cpu") == "32-true"
+    return not torch.cuda.is_available()
 
 
-def is_plain_processor() -> bool:
-    """Whether this Linux machine surely has neither a GPU nor bf16 units. Where it does not know,
-    PyTorch does, but it takes seconds to import."""
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:
-        return False
-    gpus = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
-    has_units = flags & {"avx512_bf16", "amx_bf16", "bf16"}
-    return "flags" in flags and not has_units and not any(Path(gpu).exists() for gpu in gpus)
+def _may_have_gpu() -> bool:
+    return any(Path(gpu).exists() for gpu in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd"))
 
 
 class OnnxSegmenter(Segmenter):

@@ -91,28 +91,34 @@ class Chain:
         votes = total.sum(0)
         probabilities, oracle = total / votes, oracle or {}
         for name in others:
-            expert, rows = self.settings.experts[name], self.rows[name]
-            given = partial(self._conditionals, probabilities, oracle)
-            region = region_of(self.tree, name, given)
+            expert = self.settings.experts[name]
+            region = region_of(self.tree, name, partial(self._children, probabilities, oracle))
             if (parent := self.tree.parent(name)) and parent.name not in oracle:
-                region = dilate(region[None], expert.region_dilation)[0]
+                region = dilate(region[None, None], expert.region_dilation)[0, 0]
             if self._is_needed(region):
-                told = probabilities[rows] if expert.model.parent_channels else None
+                told = self._leaves(probabilities, name) if expert.model.parent_channels else None
                 box = self._box(name, region)
                 predicted = yield View(name, region, box, region, told)
                 above = votes if self.settings.average_ancestors else 0
                 probabilities = averaged_over_ancestors(
-                    probabilities, predicted, rows, region, above
+                    probabilities, predicted, self.rows[name], region / (above + 1)
                 )
                 votes = votes + region
-        return {name: self._conditionals(probabilities, oracle, name) for name in (first, *others)}
+        return {
+            name: oracle[name]
+            if name in oracle
+            else self.splits[name].conditionals(self._leaves(probabilities, name))
+            for name in (first, *others)
+        }
 
-    def _conditionals(
-        self, probabilities: Tensor, oracle: Mapping[str, Tensor], name: str
-    ) -> Tensor:
+    def _leaves(self, probabilities: Tensor, name: str) -> Tensor:
+        """Of all leaves those that an expert predicts."""
+        return probabilities.index_select(0, self.rows[name])
+
+    def _children(self, probabilities: Tensor, oracle: Mapping[str, Tensor], name: str) -> Tensor:
         if name in oracle:
             return oracle[name]
-        return self.splits[name].conditionals(probabilities[self.rows[name]])
+        return self.splits[name].summed(self._leaves(probabilities, name))
 
     def root_views(self, height: int, width: int) -> Views:
         """Leaf probabilities of the root expert, added up over all views that cover a pixel, so

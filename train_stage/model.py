@@ -51,8 +51,9 @@ class Expert(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, image: Tensor, region: Tensor, parent: Tensor | None = None) -> Tensor:
-        """Logits (B, leaves, S, S) float32, after them that of no leaf if the model `rejects`.
+        """Logits (B, leaves, s, s) float32, after them that of no leaf if the model `rejects`.
 
+        They have the resolution at which the decoder ends: s = S / the params' output_stride.
         image: (B, 3, S, S) float in 0..1; S divisible by the model's stride.
         region: (B, 1, S, S), 1 inside, 0 outside.
         parent: (B, leaves, S, S), the parent's probabilities, for a model with `parent_channels`.
@@ -61,9 +62,8 @@ class Expert(nn.Module):
         if parent is not None:
             x = torch.cat([x, parent], 1)
         x = (x * region).contiguous(memory_format=torch.channels_last)
-        x = self.head(self.decoder(self.encoder(x)[self.finest_scale :]))
-        x = F.interpolate(x.float(), size=image.shape[-2:], mode="bilinear")
-        return self.shares(x) if self.shares else x
+        logits: Tensor = self.head(self.decoder(self.encoder(x)[self.finest_scale :])).float()
+        return self.shares(logits) if self.shares else logits
 
     def stochastic_encoder(self) -> None:
         """Put the encoder into evaluation mode but for its dropout.

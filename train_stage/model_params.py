@@ -76,8 +76,15 @@ class ModelParams(Section):
     @property
     def stride(self) -> int:
         """Input pixels per cell at the coarsest scale."""
-        result: int = self.stem_stride * self.initial_pool * 2 ** (self.depth - 1)
-        return result
+        return self._stride_of(self.depth - 1)
+
+    @property
+    def output_stride(self) -> int:
+        """Input pixels per logit."""
+        return self._stride_of(self.finest_scale)
+
+    def _stride_of(self, scale: int) -> int:
+        return self.stem_stride * self.initial_pool * int(2**scale)
 
 
 _ALIKE_WITHOUT = ("dropout", "initial_pool", "parent_channels", "rejects", "targets")

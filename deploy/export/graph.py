@@ -16,14 +16,14 @@ from torch.export import Dim, ExportedProgram
 
 from final_model_stage.chain.decisions import decide, leaf_probabilities, resize
 from final_model_stage.chain.settings import Settings
-from final_model_stage.chain.views import View, predict
+from final_model_stage.chain.views import View, at_size_of, predict
 from final_model_stage.segmenter import Chain
 from train_stage.model import Expert
 from train_stage.regions import pixel_centres
 
 Experts = Callable[[str, Tensor, Tensor, Tensor | None, Tensor], Tensor]
 """Expert's name, crops (B, 3, S, S), masks (B, 1, S, S), the parent's probabilities (B, leaves, S,
-S) if it gets them, and a bool () that says whether any of it is used -> logits (B, leaves, S, S),
+S) if it gets them, and a bool () that says whether any of it is used -> logits (B, leaves, s, s),
 of any value if it is not."""
 
 
@@ -94,7 +94,10 @@ class ChainGraph(nn.Module):
         told = None if parent is None else parent[None]
         flipped = self.chain.tree.flipped(view.expert) if self.settings.tta_flip else None
         [found] = predict(network, crop[None], mask[None], told, flipped)
-        return view.paste(found), used, crop, mask[0] > 0.5, found
+        if not self.watched:
+            return (view.paste(found),)
+        [shown] = at_size_of(crop[None], found[None])
+        return view.paste(found), used, crop, mask[0] > 0.5, shown
 
     def _shrink(self, image: Tensor) -> Tensor:
         """As preprocessing_stage.dataset.shrink: (1, 3, H, W) float32 of whole numbers 0 to 255."""

@@ -14,23 +14,27 @@ Conditionals = dict[str, Tensor]
 
 
 def averaged_over_ancestors(
-    before: Tensor, predicted: Tensor, rows: Tensor, region: Tensor, above: Tensor | int
+    before: Tensor, predicted: Tensor, rows: Tensor, weight: Tensor
 ) -> Tensor:
     """Probabilities of all leaves, an expert's averaged with its ancestors', (leaves, h, w).
 
-    before: (leaves, h, w), the mean over the experts above. above: how many predictions that is a
-    mean of, (h, w) or the same everywhere. rows: (own leaves,) of the expert's
+    before: (leaves, h, w), the mean over the experts above. rows: (own leaves,) of the expert's
     among them. predicted: (own leaves, h, w) given the expert's node; of an expert that rejects
     (own leaves + 1, h, w), the last that of none of them, which goes to the other leaves in
-    proportion to what they had. region: (h, w) bool; outside it nothing changes.
+    proportion to what they had. weight: (h, w), of the expert in the mean; 0 outside its region,
+    where nothing changes.
     """
+    # Products with 0 and 1, since ONNX Runtime copies everything twice to set some rows.
+    own = F.one_hot(rows, len(before)).to(before.dtype)
+    inside = own.sum(0)[:, None, None]
     if len(predicted) == len(rows):
-        new = before.index_copy(0, rows, before[rows].sum(0) * predicted)
+        kept = before * (1 - inside)
+        predicted = predicted * (before - kept).sum(0)
     else:
-        others = (before + EPS).index_fill(0, rows, 0.0)
-        new = others / others.sum(0) * predicted[-1]
-        new = new.index_copy(0, rows, predicted[:-1])
-    return torch.where(region, (before * above + new) / (above + 1), before)
+        others = (before + EPS) * (1 - inside)
+        kept = others * (predicted[-1] / others.sum(0))
+    new = kept + torch.einsum("ol,ohw->lhw", own, predicted[: len(rows)])
+    return before + weight * (new - before)
 
 
 def resize(conditionals: Conditionals, size: tuple[int, int]) -> Conditionals:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from final_model_stage.chain.fold_norms import for_prediction
 from final_model_stage.chain.settings import Settings
-from final_model_stage.chain.views import View, predict
+from final_model_stage.chain.views import View, at_size_of, predict
 from final_model_stage.segmentation import SeenView, Watcher
 from train_stage.model import Expert
 from train_stage.regions import pixel_centres
@@ -106,7 +106,8 @@ class Runner:
                 total = total + predict(self.experts[name], crops, masks, parents, flipped)
         predicted = total / samples
         if watch is not None:
-            for crop, mask, own in zip(crops, masks, predicted, strict=True):
-                shown = (crop, mask[0] > 0.5, own.float())
+            shares = at_size_of(crops, predicted)
+            for crop, mask, own in zip(crops, masks, shares, strict=True):
+                shown = (crop, mask[0] > 0.5, own)
                 watch(SeenView(name, *(tensor.cpu().numpy() for tensor in shown)))
         return [view.paste(own) for view, own in zip(views, predicted, strict=True)]

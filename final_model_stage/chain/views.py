@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from train_stage.node_split import EPS
 from train_stage.regions import box_frame, unwarp, warp
 
 Network = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """Crops (B, 3, S, S), masks (B, 1, S, S) and, if it gets them, the parent's probabilities
-(B, leaves, S, S) -> logits (B, leaves, S, S)."""
+(B, leaves, S, S) -> logits (B, leaves, s, s), perhaps of a lower resolution."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,12 @@ class View:
         return crop[0], mask[0], warp(self.parent[None], frame, centres)[0]
 
     def paste(self, probabilities: Tensor) -> Tensor:
-        """Probabilities (leaves, S, S) of the view as those of the image, (leaves, h, w)."""
-        return unwarp(probabilities, self.box, *self.region.shape)
+        """Probabilities (leaves, s, s) of the view as those of the image, (leaves, h, w).
+
+        It is their logarithms that are interpolated, as in training: edges stay sharp.
+        """
+        shares = unwarp(logits_of(probabilities), self.box, *self.region.shape).exp()
+        return shares / shares.sum(0)
 
 
 def predict(
@@ -54,7 +60,7 @@ def predict(
     parents: Tensor | None,
     flipped: Sequence[int] | None,
 ) -> Tensor:
-    """Probabilities (B, leaves, S, S), averaged with those of the flipped crops.
+    """Probabilities (B, leaves, s, s), averaged with those of the flipped crops.
 
     flipped: for each leaf the place of the leaf that it is in a flipped image; None = no flip.
     """
@@ -70,3 +76,14 @@ def predict(
     crops, masks = (torch.cat([x, x.flip(-1)]) for x in (crops, masks))
     upright, other = network(crops, masks, told).softmax(1).chunk(2)
     return (upright + flip(other)) / 2
+
+
+def logits_of(probabilities: Tensor) -> Tensor:
+    """Of any shape; their softmax is the probabilities."""
+    return probabilities.clamp(min=EPS).log()
+
+
+def at_size_of(crops: Tensor, probabilities: Tensor) -> Tensor:
+    """Probabilities (B, leaves, s, s) of crops (B, 3, S, S) as (B, leaves, S, S), to be shown."""
+    logits = F.interpolate(logits_of(probabilities), crops.shape[2:], mode="bilinear")
+    return logits.softmax(1)

@@ -19,7 +19,7 @@ from tiny_segmenter import tiny_segmenter
 from deploy.demo.trace import segment_with_trace
 from deploy.export import __main__ as export
 from final_model_stage import Segmenter
-from final_model_stage.onnx_segmenter import OnnxSegmenter
+from final_model_stage.onnx_segmenter import OnnxSegmenter, prefers_onnx
 from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.class_tree import ClassTree
 
@@ -124,9 +124,16 @@ def test_other_settings_than_those_of_the_graph_are_not_run_with_it(light: Path)
     assert isinstance(Segmenter.load(light, "32-true", device="cpu"), TorchSegmenter)
 
 
-def test_onnx_runtime_is_chosen_for_32_bits_on_a_processor(light: Path) -> None:
-    assert isinstance(Segmenter.load(light, "32-true", device="cpu"), OnnxSegmenter)
+def test_onnx_runtime_is_chosen_on_a_processor(
+    light: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for precision in ("auto", "32-true"):
+        assert isinstance(Segmenter.load(light, precision, device="cpu"), OnnxSegmenter)
     assert isinstance(Segmenter.load(light, "bf16-mixed", device="cpu"), TorchSegmenter)
+    monkeypatch.setattr("final_model_stage.onnx_segmenter._may_have_gpu", lambda: True)
+    for has_gpu in (True, False):
+        monkeypatch.setattr("torch.cuda.is_available", lambda has_gpu=has_gpu: has_gpu)
+        assert prefers_onnx(light, "auto", fast=False, device=None) != has_gpu
 
 
 def test_damage_is_named(light: Path) -> None:

@@ -129,8 +129,8 @@ def test_product_mode_may_overrule_an_unsure_parent():
 def test_probabilities_are_averaged_over_ancestors_inside_the_region():
     before = torch.tensor([[[0.6, 0.6]], [[0.3, 0.3]], [[0.1, 0.1]]])  # upper, the last two: 0.4
     predicted = torch.tensor([[[0.0, 0.0]], [[1.0, 1.0]]])
-    region, rows = torch.tensor([[True, False]]), torch.tensor([1, 2])
-    other, hand, head = averaged_over_ancestors(before, predicted, rows, region, 2).unbind()
+    weight, rows = torch.tensor([[1 / 3, 0]]), torch.tensor([1, 2])
+    other, hand, head = averaged_over_ancestors(before, predicted, rows, weight).unbind()
     assert other.flatten().tolist() == pytest.approx([0.6, 0.6])
     assert hand.flatten().tolist() == pytest.approx([0.4 * 2 / 3 * 3 / 4, 0.3])
     assert head.flatten().tolist() == pytest.approx([0.4 * (2 / 3 * 1 / 4 + 1 / 3), 0.1])
@@ -154,8 +154,8 @@ def test_each_view_of_the_root_counts_as_much_as_an_expert():
 def test_what_an_expert_rejects_goes_to_the_leaves_of_other_nodes():
     before = torch.tensor([0.45, 0.15, 0.3, 0.1]).view(4, 1, 1)
     predicted = torch.tensor([0.2, 0.0, 0.8]).view(3, 1, 1)  # of the last two, and of none of them
-    rows, region = torch.tensor([2, 3]), torch.tensor([[True]])
-    found = averaged_over_ancestors(before, predicted, rows, region, 1).flatten().tolist()
+    rows, weight = torch.tensor([2, 3]), torch.tensor([[1 / 2]])
+    found = averaged_over_ancestors(before, predicted, rows, weight).flatten().tolist()
     assert found == pytest.approx([(0.45 + 0.6) / 2, (0.15 + 0.2) / 2, (0.3 + 0.2) / 2, 0.1 / 2])
 
 
