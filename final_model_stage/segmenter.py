@@ -84,13 +84,12 @@ class Chain:
         oracle: conditionals (children, h, w) that replace those of the experts they name.
         root: what `root_views` returned for the image, if that is there already.
         """
-        first, *others = self.tree.experts
         total = root
         if total is None:
             total = yield from self.root_views(height, width)
         votes = total.sum(0)
         probabilities, oracle = total / votes, oracle or {}
-        for name in others:
+        for name in self.tree.experts[1:]:
             expert = self.settings.experts[name]
             region = region_of(self.tree, name, partial(self._children, probabilities, oracle))
             if (parent := self.tree.parent(name)) and parent.name not in oracle:
@@ -104,12 +103,11 @@ class Chain:
                     probabilities, predicted, self.rows[name], region / (above + 1)
                 )
                 votes = votes + region
-        return {
-            name: oracle[name]
-            if name in oracle
-            else self.splits[name].conditionals(self._leaves(probabilities, name))
-            for name in (first, *others)
+        found = {
+            name: self.splits[name].conditionals(self._leaves(probabilities, name))
+            for name in self.tree.experts
         }
+        return found | dict(oracle)
 
     def _leaves(self, probabilities: Tensor, name: str) -> Tensor:
         """Of all leaves those that an expert predicts."""
