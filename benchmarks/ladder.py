@@ -44,15 +44,23 @@ SHORT = {
     "experts.person.epochs": 4,
     "experts.body.epochs": 3,
 }
+
+
+def of_experts(names: Sequence[str], **changes: Any) -> dict[str, Any]:
+    """The same changes of several experts; `__` stands for a dot."""
+    return {
+        f"experts.{name}.{key.replace('__', '.')}": value
+        for name in names
+        for key, value in changes.items()
+    }
+
+
 STEPS: dict[str, dict[str, Any]] = {
     "as first described": {},
     "batch norm": {"train.model.norm": "batch_each"},
-    "the region fills the input": {
-        "train.zoom": True,
-        "train.input_size": 128,
-        "experts.body.input_size": 128,
-        "train.model.initial_pool": 1,
-    },
+    "the region fills the input": of_experts(
+        ["body", "upper_body", "lower_body"], zoom=True, input_size=128, model__initial_pool=1
+    ),
     "learn and average leaves": {
         "train.model.targets": "leaves",
         "final.mode": "product",
@@ -60,6 +68,7 @@ STEPS: dict[str, dict[str, Any]] = {
     },
     "one shared start": {
         "train.init_from": "shared",
+        "train.model.initial_pool": 1,
         "shared.input_size": 160,
         "shared.epochs": 6,
         "train.epochs": 1,
@@ -74,16 +83,13 @@ STEPS: dict[str, dict[str, Any]] = {
         "train.encoder_learning_rate": 3.0e-4,
         "shared.encoder_weights": "package",
     },
-    "children of predicted regions": {
-        f"experts.{name}.{key}": value
-        for name in ("upper_body", "lower_body")
-        for key, value in {
-            "regions": "predicted",
-            "region_dilation": 6,
-            "model.parent_channels": True,
-            "model.rejects": True,
-        }.items()
-    }
+    "children of predicted regions": of_experts(
+        ["upper_body", "lower_body"],
+        regions="predicted",
+        region_dilation=6,
+        model__parent_channels=True,
+        model__rejects=True,
+    )
     | {"out_of_fold.training.epochs": 3},
 }
 """Name of a step -> what it changes."""
