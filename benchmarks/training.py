@@ -33,7 +33,7 @@ from train_stage.losses import expert_loss
 from train_stage.phases import phases
 from train_stage.precision import pick_precision
 from train_stage.task import Task
-from train_stage.trainer import Trainer
+from train_stage.trainer import Trainer, scaled_up
 
 PRODUCTS = 4
 
@@ -158,7 +158,7 @@ def flop_of_step(training: Trainer, batch: Batch) -> int:
     """Operations of forward and backward pass; a multiplication with its addition is two."""
     counter: Any = FlopCounterMode(display=False)
     with counter:
-        logits = training.parallel(batch.image, batch.region)
+        logits = scaled_up(training.parallel(batch.image, batch.region), batch)
         dice_weight = training.params.loss.dice_weight
         training.fabric.backward(expert_loss(logits, batch.target, training.split, dice_weight))
     training.optimizer.zero_grad()

@@ -57,9 +57,9 @@ def test_all_modes_are_measured(segmenter, make_dataset, tmp_path, capsys):
     costs = {(point["network"], point["mode"]): point["giga_multiply_adds"] for point in points}
     for mode in MODES:
         assert 0 < costs[ROOT_ALONE, mode] < costs[CHAIN, mode]
-    assert costs[ROOT_ALONE, "all views, flipped too"] == pytest.approx(
-        2 * costs[ROOT_ALONE, "all views"]
-    )
+    # Twice as many views go through the network, as many are pasted.
+    flipped, upright = (costs[ROOT_ALONE, m] for m in ("all views, flipped too", "all views"))
+    assert 1.5 * upright < flipped < 2 * upright
     assert "</svg>" in (tmp_path / "out/accuracy_per_cost.svg").read_text()
 
 

@@ -190,7 +190,8 @@ def animals(tmp_path, monkeypatch):
     exec(compile(program, "docs/own_data.md", "exec"), {})
     [changes] = blocks("docs/own_data.md", "yaml")
     own = YAML(typ="safe", pure=True).load(changes)
-    network = {"encoder": "unet", "base_channels": 8, "max_channels": 16, "depth": 2}
+    size = {"base_channels": 8, "max_channels": 16, "depth": 2, "finest_scale": 0}
+    network = {"encoder": "unet"} | size
     tiny = {"input_size": 32, "epochs": 1, "decoder_epochs": 1, "precision": "32-true"}
     params = merge(
         read_yaml(ROOT / "params.yaml") | own,

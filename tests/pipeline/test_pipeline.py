@@ -63,7 +63,13 @@ def tiny_params(data):
         "precision": "32-true",
         "encoder_weights": None,
         "model": params["train"]["model"]
-        | {"encoder": "unet", "base_channels": 8, "depth": 2, "max_channels": 16},
+        | {
+            "encoder": "unet",
+            "base_channels": 8,
+            "max_channels": 16,
+            "depth": 2,
+            "finest_scale": 0,
+        },
     }
     params["shared"] = {"init_from": None}
     params["experts"] = {name: {} for name in EXPERTS}
