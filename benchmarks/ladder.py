@@ -46,20 +46,17 @@ SHORT = {
 }
 
 
-def of_experts(names: Sequence[str], **changes: Any) -> dict[str, Any]:
-    """The same changes of several experts; `__` stands for a dot."""
-    return {
-        f"experts.{name}.{key.replace('__', '.')}": value
-        for name in names
-        for key, value in changes.items()
-    }
+def of_experts(names: Sequence[str], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The same changes of several experts."""
+    return {f"experts.{name}.{key}": value for name in names for key, value in changes.items()}
 
 
 STEPS: dict[str, dict[str, Any]] = {
     "as first described": {},
     "batch norm": {"train.model.norm": "batch_each"},
     "the region fills the input": of_experts(
-        ["body", "upper_body", "lower_body"], zoom=True, input_size=128, model__initial_pool=1
+        ["body", "upper_body", "lower_body"],
+        {"zoom": True, "input_size": 128, "model.initial_pool": 1},
     ),
     "learn and average leaves": {
         "train.model.targets": "leaves",
@@ -85,10 +82,12 @@ STEPS: dict[str, dict[str, Any]] = {
     },
     "children of predicted regions": of_experts(
         ["upper_body", "lower_body"],
-        regions="predicted",
-        region_dilation=6,
-        model__parent_channels=True,
-        model__rejects=True,
+        {
+            "regions": "predicted",
+            "region_dilation": 6,
+            "model.parent_channels": True,
+            "model.rejects": True,
+        },
     )
     | {"out_of_fold.training.epochs": 3},
 }
