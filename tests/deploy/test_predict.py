@@ -227,3 +227,16 @@ def test_without_a_segmenter_it_says_how_to_name_one(
     assert f"{tmp_path} has neither models/segmenter nor pretrained/default" in error
     assert "--segmenter FOLDER" in error
     assert not Path("out").exists()
+
+
+def test_options_that_are_for_images_are_named_before_anything_runs(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video(place / "clip.mp4", count=1)
+    monkeypatch.setattr("deploy.predict.__main__.predict", lambda *_: iter(()))
+    assert run("clip.mp4", "--level", "0", "--uncertainty", "--mask", "body") == 0
+    assert "--level, --uncertainty: for images only" in capsys.readouterr().err
+    write("a.png")
+    assert run("a.png", "--frames", "--level", "0") == 0
+    assert "--frames: has no effect" in (error := capsys.readouterr().err)
+    assert "for images only" not in error

@@ -289,16 +289,3 @@ def test_the_content_tells_the_container(
     video(place / (called or name), count=3, codec=codec, container=container, **options)
     assert run(called or name) == 0
     assert index()[Path(called or name).stem]["frames"] == 3
-
-
-def test_options_that_are_for_images_are_named_before_anything_runs(
-    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    video(place / "clip.mp4", count=1)
-    monkeypatch.setattr("deploy.predict.__main__.predict", lambda *_: iter(()))
-    assert run("clip.mp4", "--level", "0", "--uncertainty", "--mask", "body") == 0
-    assert "--level, --uncertainty: for images only" in capsys.readouterr().err
-    write("a.png")
-    assert run("a.png", "--frames", "--level", "0") == 0
-    assert "--frames: has no effect" in (error := capsys.readouterr().err)
-    assert "for images only" not in error

@@ -11,7 +11,6 @@ from PIL import Image
 
 from final_model_stage.pipeline.merge_profile import merge_profile
 from preprocessing_stage.converters import __main__ as importer
-from preprocessing_stage.converters.class_mapping import MappingError, flat_mapping, make_mapping
 from preprocessing_stage.converters.import_dataset import split_randomly, upright
 from preprocessing_stage.dataset.check_dataset import listing_problems
 from preprocessing_stage.dataset.class_tree import ClassTree
@@ -208,12 +207,6 @@ def test_masks_without_names_for_their_ids_are_refused(tmp_path: Path) -> None:
         run("masks", tmp_path / "images", tmp_path / "masks", "--show")
 
 
-def test_a_colour_without_quotes_is_pointed_out() -> None:
-    section = {"person": {"background": "#000000", "body": None}}
-    with pytest.raises(MappingError, match="body: the source has no class None; what follows a #"):
-        make_mapping(section, {0: "#000000", 1: "#ff0000"}, "tree.yaml")
-
-
 def test_a_random_split_is_that_of_its_seed() -> None:
     ids = [f"{number:03}" for number in range(50)]
     first = split_randomly(ids, 0.2, 0)
@@ -244,38 +237,6 @@ def test_classes_are_shown_before_a_tree_is_written(
     run("masks", tmp_path / "images", tmp_path / "masks", "--classes", "lip", "--show")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "0: background" and lines[14] == "14: left_arm" and len(lines) == 20
-
-
-@pytest.mark.parametrize(
-    ("classes", "leaf_of", "names"),
-    [
-        (
-            {0: "__background__", 2: "a", 9: "b"},
-            {0: 0, 2: 2, 9: 9},
-            {0: "background", 2: "a", 9: "b"},
-        ),
-        ({1: "a", 9: "b"}, {1: 1, 9: 9}, {1: "a", 9: "b"}),
-        ({0: "a", 1: "BG"}, {0: 1, 1: 0}, {0: "background", 1: "a"}),
-        ({0: "a", 1: "b"}, {0: 1, 1: 2}, {1: "a", 2: "b"}),
-        ({0: "bg", 300: "b"}, {0: 0, 300: 1}, {0: "background", 1: "b"}),
-    ],
-)
-def test_without_a_tree_ids_stay_if_0_is_the_background(
-    classes: dict[int, str], leaf_of: dict[int, int], names: dict[int, str]
-) -> None:
-    mapping = flat_mapping(classes)
-    assert mapping.leaf_of == leaf_of
-    assert {leaf.id: leaf.name for leaf in mapping.tree.leaves} == names
-
-
-def test_all_problems_of_a_tree_come_at_once() -> None:
-    section = {"person": {"background": ["background", "hut"], "body": {"head": "hat", "x": "hat"}}}
-    with pytest.raises(MappingError) as refused:
-        make_mapping(section, dict(enumerate(CLASSES)), "tree.yaml")
-    message = str(refused.value)
-    assert "background: the source has no class 'hut'; alike are hat" in message
-    assert "x: 'hat' stands under another leaf too" in message
-    assert "no leaf for Upper-clothes, левая нога" in message
 
 
 def test_a_mask_once_saved_as_jpeg_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -1,0 +1,46 @@
+"""Which classes of a source become which leaves."""
+
+from __future__ import annotations
+
+import pytest
+
+from preprocessing_stage.converters.class_mapping import MappingError, flat_mapping, make_mapping
+
+
+def test_a_colour_without_quotes_is_pointed_out() -> None:
+    section = {"person": {"background": "#000000", "body": None}}
+    with pytest.raises(MappingError, match="body: the source has no class None; what follows a #"):
+        make_mapping(section, {0: "#000000", 1: "#ff0000"}, "tree.yaml")
+
+
+@pytest.mark.parametrize(
+    ("classes", "leaf_of", "names"),
+    [
+        (
+            {0: "__background__", 2: "a", 9: "b"},
+            {0: 0, 2: 2, 9: 9},
+            {0: "background", 2: "a", 9: "b"},
+        ),
+        ({1: "a", 9: "b"}, {1: 1, 9: 9}, {1: "a", 9: "b"}),
+        ({0: "a", 1: "BG"}, {0: 1, 1: 0}, {0: "background", 1: "a"}),
+        ({0: "a", 1: "b"}, {0: 1, 1: 2}, {1: "a", 2: "b"}),
+        ({0: "bg", 300: "b"}, {0: 0, 300: 1}, {0: "background", 1: "b"}),
+    ],
+)
+def test_without_a_tree_ids_stay_if_0_is_the_background(
+    classes: dict[int, str], leaf_of: dict[int, int], names: dict[int, str]
+) -> None:
+    mapping = flat_mapping(classes)
+    assert mapping.leaf_of == leaf_of
+    assert {leaf.id: leaf.name for leaf in mapping.tree.leaves} == names
+
+
+def test_all_problems_of_a_tree_come_at_once() -> None:
+    classes = dict(enumerate(["background", "hat", "Upper-clothes", "левая нога"]))
+    section = {"person": {"background": ["background", "hut"], "body": {"head": "hat", "x": "hat"}}}
+    with pytest.raises(MappingError) as refused:
+        make_mapping(section, classes, "tree.yaml")
+    message = str(refused.value)
+    assert "background: the source has no class 'hut'; alike are hat" in message
+    assert "x: 'hat' stands under another leaf too" in message
+    assert "no leaf for Upper-clothes, левая нога" in message
