@@ -24,7 +24,7 @@ from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.drawing.palette import palette
 from train_stage.precision import pick_precision
 
-CHAIN, FAST, UNET = "chain, all views", "chain, `--fast`", f"Unet ResNet-34, {BASELINE_SIZE} px"
+CHAIN, FAST, UNET = "chain, as shipped", "chain, `--fast`", f"Unet ResNet-34, {BASELINE_SIZE} px"
 
 
 @dataclass(frozen=True)
