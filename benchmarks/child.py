@@ -24,7 +24,7 @@ from pathlib import Path
 from lightning_fabric import Fabric
 from tqdm import tqdm
 
-from benchmarks.setup import ROOT
+from benchmarks.setup import ROOT, untrained
 from final_model_stage.evaluation.confusion_counts import evaluate
 from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage import class_frequencies, find_grayscale, pack_samples
@@ -33,7 +33,6 @@ from preprocessing_stage.params import load_params as load_preprocessing_params
 from train_stage.loaders import make_loaders
 from train_stage.phases import phases
 from train_stage.precision import pick_precision
-from train_stage.task import Task
 from train_stage.trainer import Trainer
 
 Run = Callable[[], object]
@@ -67,7 +66,7 @@ def statistics() -> None:
 
 def training(name: str, devices: int, epochs: int) -> Run:
     """Epochs of an expert, over `devices` processes."""
-    task = Task.of_expert(name)
+    task = untrained(name)
     params = task.params
     fabric = Fabric(accelerator="cpu", devices=devices, precision=pick_precision(params.precision))
     fabric.launch()

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from contextlib import chdir
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from preprocessing_stage.params import RenderPeopleParams, load_params, read_yam
 from preprocessing_stage.paths import PARAMS_FILE
 from preprocessing_stage.render_people import render_people
 from train_stage.params import merge
+from train_stage.task import Task
 
 ROOT = Path(__file__).parent.parent
 
@@ -160,3 +161,9 @@ def preprocess(workspace: Path) -> None:
         pack_samples.main()
         class_frequencies.main()
         find_grayscale.main()
+
+
+def untrained(expert: str) -> Task:
+    """The training of an expert by params.yaml, but from random weights: no other comes before."""
+    task = Task.of_expert(expert)
+    return replace(task, params=task.params.model_copy(update={"init_from": None}))

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from benchmarks.rows import Row
-from benchmarks.setup import Setup, copies, make_workspace, preprocess
+from benchmarks.setup import Setup, copies, make_workspace, preprocess, untrained
 from benchmarks.smp_baseline import (
     AS_ONE_EXPERT,
     ENCODER,
@@ -32,7 +32,6 @@ from train_stage.loaders import make_loaders
 from train_stage.losses import expert_loss
 from train_stage.phases import phases
 from train_stage.precision import pick_precision
-from train_stage.task import Task
 from train_stage.trainer import Trainer, scaled_up
 
 PRODUCTS = 4
@@ -90,7 +89,7 @@ def measure(setup: Setup) -> TrainingSpeed:
     workspace = make_workspace(folder / "workspace", people, setup.params)
     preprocess(workspace)
     with chdir(workspace):
-        task = Task.of_expert(name)
+        task = untrained(name)
     params = task.params
     precision = pick_precision(params.precision, "cpu")
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)

@@ -51,9 +51,13 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory, params_file, make_dataset, tree) -> Setup:
-    """A tiny data set, tiny params and a chain of tiny networks."""
+    """A tiny data set, tiny params and a chain of tiny networks.
+
+    Experts start from a shared network, as in the project's params, which is not there: a clone
+    has none.
+    """
     folder = tmp_path_factory.mktemp("benchmarks")
-    params = params_file(folder)
+    params = params_file(folder, **{"train.init_from": "shared", "shared.init_from": None})
     trained, data = load_params(params).experts, load_preprocessing_params(params).data
     settings = make_settings(tree, data.longest_side, load_final_params(params), trained)
     experts = {
