@@ -59,6 +59,10 @@ class Trainer:
         params = self.params
         encoder, encoder_rate = self.model.encoder, phase.encoder_learning_rate
         encoder.requires_grad_(encoder_rate is not None)
+        if isinstance(encoder, TimmEncoder):
+            # They get no gradient where the decoder ends before, and processes that train together
+            # wait for that of all others.
+            encoder.norms[: self.model.finest_scale].requires_grad_(False)
         decoder = nn.ModuleList([self.model.decoder, self.model.head])
         groups, rates = self._groups(decoder), [phase.learning_rate] * 2
         if encoder_rate is not None:

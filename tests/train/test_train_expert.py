@@ -265,6 +265,15 @@ def test_a_batch_that_processes_cannot_share_is_refused(tmp_path: Path) -> None:
         train(tmp_path)
 
 
+def train_in_two_processes(folder: Path) -> None:
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    module = ["-m", "train_stage.train_expert", "person"]
+    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run(
+        [sys.executable, *launch, *module], cwd=folder, env=os.environ | environment, check=True
+    )
+
+
 @pytest.mark.slow
 def test_two_processes_train_like_one(tmp_path: Path) -> None:
     model = {"dropout": 0}
@@ -272,12 +281,15 @@ def test_two_processes_train_like_one(tmp_path: Path) -> None:
     one = write_project(tmp_path / "one", val=5, model=model)
     two = write_project(tmp_path / "two", val=5, model=model, devices=2)
     train(one)
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    module = ["-m", "train_stage.train_expert", "person"]
-    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    subprocess.run(
-        [sys.executable, *launch, *module], cwd=two, env=os.environ | environment, check=True
-    )
+    train_in_two_processes(two)
     for alone, together in zip(history(one), history(two), strict=True):
         assert together == pytest.approx(alone, abs=1e-4)
     assert checkpoints(two) == set()
+
+
+@pytest.mark.slow
+def test_two_processes_train_an_encoder_whose_finest_features_are_not_used(tmp_path: Path) -> None:
+    model = TIMM | {"norm": "batch", "finest_scale": 1}
+    write_project(tmp_path, model=model, input_size=64, devices=2)
+    train_in_two_processes(tmp_path)
+    assert len(history(tmp_path)) == 3
