@@ -46,9 +46,9 @@ class Scale:
     """Longest side in pixels of what stands for photographs, as in Pascal VOC."""
     preprocessed: int = 120
     """Photographs of the first pass."""
-    trained: int = 160
+    trained: int = 80
     """Images of an epoch."""
-    segmented: int = 48
+    segmented: int = 32
     """Photographs of a folder to be segmented."""
     latencies: int = 8
     """Of them, those that are segmented one by one."""
