@@ -99,10 +99,10 @@ def plot(growth: Growth, path: Path) -> None:
     figure, (time, memory) = plt.subplots(1, 2, figsize=(9, 3.6))
     for index, line in enumerate(growth.steps):
         colour, name = f"C{index}", STEPS[line.step]
-        time.plot(line.images, line.seconds, "o", color=colour, label=name)
+        time.plot(line.images, line.seconds, "o", color=colour)
         ends = np.array([0, line.images[-1]])
         time.plot(ends, line.fixed_seconds + line.seconds_of_image * ends, color=colour, lw=1)
-        memory.plot(line.images, line.mebibytes, "o-", color=colour, lw=1)
+        memory.plot(line.images, line.mebibytes, "o-", color=colour, lw=1, label=name)
     time.set(xlabel="images", ylabel="seconds")
     memory.set(xlabel="images", ylabel="most memory in MiB")
     for axis in (time, memory):

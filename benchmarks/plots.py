@@ -11,11 +11,12 @@ from preprocessing_stage.dataset.atomic_write import atomic_write
 
 
 def save_svg(figure: Figure, path: Path) -> None:
-    """Write the figure, with a grid and a legend in its first panel; the same bytes each time."""
+    """Write the figure, with grids and, where there are labels, legends; always the same bytes."""
     for axis in figure.axes:
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].legend(frameon=False, fontsize=8)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(frameon=False, fontsize=8)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, "wb") as file:
