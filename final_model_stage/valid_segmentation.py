@@ -9,14 +9,10 @@ prediction at each level) and sheet.png with all of them.
 
 In a program of your own it takes a few lines:
 
-    from pathlib import Path
-
     from final_model_stage import Segmenter
-    from final_model_stage.image_reader import decode_image
 
     segmenter = Segmenter.load("models/segmenter")
-    image = decode_image(Path("photograph.jpg")).image  # (H, W, 3) uint8
-    labels = segmenter(image)  # (H, W) uint8, the leaf id of each pixel
+    labels = segmenter("photograph.jpg")  # (H, W) uint8, the leaf id of each pixel
 """
 
 from __future__ import annotations
@@ -51,24 +47,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     if count is None:
         count = 0 if arguments.images else DEFAULT_RANDOM
     try:
-        folder = open_data(arguments.data)
+        needs_data = count or not all(Path(word).is_file() for word in arguments.images)
+        folder = open_data(arguments.data) if needs_data else None
         chosen = choose_images(arguments.images, folder, count=count, seed=arguments.seed)
+        sheet = free_name(SHEET, chosen)
+        paths = [arguments.out / f"{name}.png" for name in [*chosen, sheet]]
+        refuse_overwriting(paths, [file for file in chosen.values() if file])
         segmenter = Segmenter.load(find_segmenter(arguments.segmenter))
         samples = [
             (read_file(file), None) if file else read_sample(folder, name, segmenter.tree)
             for name, file in chosen.items()
         ]
+        rows = [
+            Row(name, image, segmenter(image), truth)
+            for name, (image, truth) in zip(chosen, samples, strict=True)
+        ]
+        for path, some in zip(paths, [*([row] for row in rows), rows], strict=True):
+            save(panel_figure(some, segmenter.tree), path)
+            print(path)
     except (OSError, ValueError, ImportError) as error:
         raise SystemExit(str(error)) from error
-
-    rows = [
-        Row(name, image, segmenter(image), truth)
-        for name, (image, truth) in zip(chosen, samples, strict=True)
-    ]
-    for name, some in [*((row.id, [row]) for row in rows), (free_name(SHEET, chosen), rows)]:
-        path = arguments.out / f"{name}.png"
-        save(panel_figure(some, segmenter.tree), path)
-        print(path)
 
 
 def choose_images(
@@ -106,6 +104,21 @@ def free_name(stem: str, taken: Collection[str]) -> str:
     while name.casefold() in lowered:
         name, number = f"{stem}_{number}", number + 1
     return name
+
+
+def refuse_overwriting(paths: Sequence[Path], sources: Sequence[Path]) -> None:
+    """Raises ValueError that names the `paths` that exist and are not ours to write over.
+
+    Those of the default folder are, but no image to segment.
+    """
+    inputs = {path.resolve() for path in sources}
+    theirs = [
+        str(path)
+        for path in paths
+        if path.resolve() in inputs or (path.exists() and path.parent != EXAMPLES)
+    ]
+    if theirs:
+        raise ValueError(f"{', '.join(theirs)}: would be written over; give another --out")
 
 
 def read_file(path: Path) -> np.ndarray:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
-from preprocessing_stage.params import load_params
+from preprocessing_stage.params import ParamsError, load_params
 from preprocessing_stage.paths import PARAMS_FILE
 
 
@@ -34,11 +35,20 @@ def validation_ids(folder: DatasetFolder | None) -> list[str]:
         ) from error
 
 
-def spread_images(folder: DatasetFolder | None, count: int) -> list[Path]:
-    """Up to `count` validation images, evenly spread over the split; none without data."""
+def spread_images(given: Path | None, count: int) -> list[Path]:
+    """Up to `count` validation images, evenly spread over the split.
+
+    None if no folder is given and params.yaml names none, or belongs to another program. Raises
+    FileNotFoundError if a folder is given that holds no such split.
+    """
     try:
+        folder = open_data(given)
         ids = validation_ids(folder)
-    except FileNotFoundError:
+    except (FileNotFoundError, ParamsError) as error:
+        if given is not None:
+            raise
+        if isinstance(error, ParamsError):
+            print(f"{str(error).splitlines()[0]}; no validation images", file=sys.stderr)
         return []
     assert folder is not None
     chosen = ids[:: max(1, len(ids) // count)][:count]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from final_model_stage.chain.find_segmenter import find_segmenter
 from final_model_stage.segmentation import Segmenter
-from final_model_stage.validation_images import open_data, spread_images
+from final_model_stage.validation_images import spread_images
 
 EXAMPLES = 8
 """Validation images that the page offers."""
@@ -34,11 +34,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         demo = Demo(
             Segmenter.load(path),
             path.resolve().name,
-            spread_images(open_data(arguments.data), EXAMPLES),
+            spread_images(arguments.data, EXAMPLES),
             max_bytes=arguments.max_megabytes * 1_000_000,
             max_pixels=arguments.max_megapixels * 1_000_000,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise SystemExit(str(error)) from error
     address = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
     if arguments.host not in LOOPBACK:

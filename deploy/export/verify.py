@@ -16,7 +16,7 @@ from deploy.export.formats import Run
 from deploy.predict.sources import find_sources, is_video
 from final_model_stage.image_reader import DecodeError, decode_image
 from final_model_stage.segmenter import TorchSegmenter
-from final_model_stage.validation_images import open_data, spread_images
+from final_model_stage.validation_images import spread_images
 
 MIN_AGREEMENT = 0.999
 """Share of the pixels of all images that must have the same label."""
@@ -52,7 +52,7 @@ def find_photographs(given: Sequence[str], out: Path) -> list[CheckImage]:
         if not paths:
             raise ValueError(f"{', '.join(given)}: contains no image; give others with --images")
     else:
-        paths = spread_images(open_data(), MAX_IMAGES)
+        paths = spread_images(None, MAX_IMAGES)
     return [CheckImage(str(path), partial(_read, path)) for path in paths]
 
 

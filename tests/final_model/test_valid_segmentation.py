@@ -16,7 +16,7 @@ from final_model_stage.chain.find_segmenter import find_segmenter
 from final_model_stage.image_reader import decode_image
 from final_model_stage.reporting.figures import Row
 from final_model_stage.segmenter import TorchSegmenter
-from final_model_stage.validation_images import open_data, spread_images
+from final_model_stage.validation_images import spread_images
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_image, write_labels
 from preprocessing_stage.drawing.palette import palette
@@ -100,6 +100,29 @@ def test_no_figure_overwrites_another(workplace: Path) -> None:
     }
 
 
+def test_no_figure_overwrites_a_users_file(workplace: Path) -> None:
+    Image.fromarray(photograph()).save("mine.png")
+    Path("photo.jpg").write_bytes(Path("mine.png").read_bytes())
+    Path("here").mkdir()
+    Path("here/sheet.png").write_text("a user's")
+    before = Path("mine.png").read_bytes()
+    for words in (["mine.png", "--out", "."], ["photo.jpg", "--out", "here"]):
+        with pytest.raises(SystemExit, match=r"(mine|sheet)\.png: would be written over"):
+            valid_segmentation.main(words)
+    assert Path("mine.png").read_bytes() == before
+    assert Path("here/sheet.png").read_text() == "a user's"
+    for _ in range(2):  # in the default folder figures are renewed
+        valid_segmentation.main(["mine.png"])
+    with pytest.raises(SystemExit, match="would be written over"):
+        valid_segmentation.main([str(valid_segmentation.EXAMPLES / "mine.png")])
+
+
+def test_a_folder_that_takes_no_figure_is_named(workplace: Path) -> None:
+    Path("closed").write_text("no folder")
+    with pytest.raises(SystemExit, match="closed"):
+        valid_segmentation.main(["val_0", "--out", "closed"])
+
+
 def test_an_image_without_label_map_is_shown_without_truth(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +201,9 @@ def test_files_need_no_params(
     monkeypatch.chdir("elsewhere")
     Image.fromarray(photograph()).save("mine.png")
     segmenter = ["--segmenter", "../models/segmenter"]
+    Path("params.yaml").write_text("of: another program")
+    assert list(run(monkeypatch, "mine.png", *segmenter)) == ["mine"]
+    Path("params.yaml").unlink()
     assert list(run(monkeypatch, "mine.png", *segmenter)) == ["mine"]
     with pytest.raises(SystemExit, match=r"no params\.yaml in .*elsewhere.*give one with --data"):
         valid_segmentation.main(["val_0", *segmenter])
@@ -188,12 +214,14 @@ def test_files_need_no_params(
 def test_validation_images_are_spread_over_the_split(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    folder = open_data()
-    assert [path.stem for path in spread_images(folder, 2)] == ["val_0", "val_2"]
-    assert len(spread_images(folder, 99)) == 5
-    assert spread_images(open_data(Path("nowhere")), 2) == []
+    assert [path.stem for path in spread_images(None, 2)] == ["val_0", "val_2"]
+    assert len(spread_images(None, 99)) == 5
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        spread_images(Path("nowhere"), 2)
+    Path("params.yaml").write_text("of: another program")
+    assert spread_images(None, 2) == []
     Path("params.yaml").unlink()
-    assert open_data() is None and spread_images(None, 2) == []
+    assert spread_images(None, 2) == []
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "101", "many"])
