@@ -88,6 +88,14 @@ def decode_image(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> DecodedI
         raise DecodeError(f"damaged or unsupported: {error}") from error
 
 
+def to_srgb_8_bits(image: Image.Image) -> Image.Image:
+    """A PIL image as RGB of 8 bits: by its colour profile, on white where it is transparent.
+
+    Raises DecodeError for gray values that are neither of 8 nor of 16 bits.
+    """
+    return _rgb(image, _profile_transform(image))
+
+
 def too_large(max_pixels: int) -> str:
     """The message for an image or frame that has, or claims to have, more pixels."""
     return f"more than {max_pixels:,} pixels; scale it down or raise the limit"
@@ -116,7 +124,7 @@ def check_regular(path: Path) -> None:
 def _decode(image: Image.Image) -> DecodedImage:
     stored = image.size
     factor = _factor(stored)
-    drafted = image.draft(None, (stored[0] // factor, stored[1] // factor)) is not None  # JPEG
+    drafted = image.draft(None, _divided(stored, factor)) is not None  # JPEG
     image.load()
     width, height = stored if drafted else image.size  # load() turns a TIFF upright
     orientation = _orientation(image)
@@ -132,6 +140,10 @@ def _decode(image: Image.Image) -> DecodedImage:
 def _factor(size: tuple[int, int]) -> int:
     """The smallest integer factor that brings the longest side down to WORK_SIDE."""
     return -(-max(size) // WORK_SIDE)
+
+
+def _divided(size: tuple[int, int], factor: int) -> tuple[int, int]:
+    return max(1, size[0] // factor), max(1, size[1] // factor)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from final_model_stage.image_reader import decode_image
-from preprocessing_stage.dataset.dataset_folder import on_white
+from final_model_stage.image_reader import decode_image, to_srgb_8_bits
 
 ImageInput = np.ndarray | Image.Image | Path | str
 
@@ -17,13 +16,14 @@ def to_rgb(image: ImageInput) -> tuple[np.ndarray, tuple[int, int]]:
     """RGB (h, w, 3) uint8, upright and on white, and the height and width of the image itself.
 
     They differ only for a file whose sides are longer than image_reader.WORK_SIDE.
-    Raises DecodeError for a file that is no image, TypeError for anything else.
+    Raises DecodeError for a file that is no image and for gray values of other than 8 or 16 bits,
+    TypeError for anything else.
     """
     if isinstance(image, str | Path):
         decoded = decode_image(Path(image))
         return decoded.image, decoded.size
     if isinstance(image, Image.Image):
-        image = np.asarray(on_white(ImageOps.exif_transpose(image)))
+        image = np.asarray(to_srgb_8_bits(ImageOps.exif_transpose(image)))
     if not isinstance(image, np.ndarray):
         raise TypeError(
             f"image is a {type(image).__name__}; give an RGB array (height, width, 3) of uint8, a "

@@ -4,8 +4,11 @@ import os
 
 import numpy as np
 import pytest
+from drawn_files import gray16, photograph, swapped_profile, transparent
 from PIL import Image
 from segmenter_fixtures import make_segmenter, random_image
+
+from final_model_stage.chain.image_input import to_rgb
 
 
 @pytest.mark.parametrize(
@@ -30,6 +33,15 @@ def test_a_path_a_pil_image_and_an_array_give_the_same(tmp_path):
     for same in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(image)):
         np.testing.assert_array_equal(segmenter(same), expected)
         np.testing.assert_array_equal(segmenter.segment(same).labels, expected)
+
+
+@pytest.mark.parametrize("image", [gray16(), photograph(), transparent()])
+def test_a_pil_image_is_what_its_file_is(tmp_path, image):
+    path = tmp_path / "a.png"
+    own = swapped_profile() if image.mode == "RGB" else None
+    image.save(path, icc_profile=own)
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(to_rgb(image)[0], to_rgb(path)[0])
 
 
 def test_a_turned_and_a_large_file_have_the_size_that_is_shown(tmp_path):
