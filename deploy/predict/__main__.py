@@ -9,7 +9,8 @@ leaf ids, DIR/<stem>.mp4 for each video, and DIR/index.jsonl with an entry for e
 name, its size, the pixels of each class, or the error. See docs/predict.md.
 
 A file in DIR that no earlier run wrote is never replaced. Exits with 0, or with 1 if some sources
-could not be read (all others are done), with 2 if nothing was tried, with 130 after Ctrl-C.
+could not be read (all others are done) or the disk is full, with 2 if nothing was tried, with 130
+after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -101,8 +102,6 @@ def _run(arguments: argparse.Namespace) -> int:
         by_source = {str(job.source): job for job in todo}
         stamps = {source: stamp(job.source, digest) for source, job in by_source.items()}
         _say_what_has_no_effect(jobs, files.wanted)
-        index.claim([name for job in todo for name in output_names(job, files)])
-        index.forget([job.source for job in todo])
         if arguments.ray:
             from deploy.predict.ray_cluster import predict_on_ray
 
@@ -110,6 +109,9 @@ def _run(arguments: argparse.Namespace) -> int:
             entries = predict_on_ray(todo, load_again, files, arguments.ray_workers)
         else:
             entries = predict(todo, segmenter, files)
+        # Nothing is predicted before the first entry is asked for, and nothing refused after it.
+        index.claim([name for job in todo for name in output_names(job, files)])
+        index.forget([job.source for job in todo])
     except (OSError, ValueError, ImportError) as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from error

@@ -51,7 +51,8 @@ def stamp(source: Path, segmenter: str) -> dict[str, Any]:
 
 def segmenter_digest(settings: Settings) -> str:
     """Of all that a segmenter's predictions depend on but the precision."""
-    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16]
+    content = settings.model_dump_json(exclude={"version", "graphs"})
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def unfinished(

@@ -226,6 +226,15 @@ def test_any_tree_will_do(tmp_path: Path) -> None:
 # --- Ray -------------------------------------------------------------------------------------
 
 
+def test_a_refused_run_forgets_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("a.png")
+    assert run("a.png") == 0
+    before = Path("out/index.jsonl").read_text()
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert run("a.png", "--ray") == 2
+    assert Path("out/index.jsonl").read_text() == before
+
+
 @pytest.mark.slow
 def test_ray_gives_the_same(place: Path) -> None:
     for seed in range(BATCH - 4):
