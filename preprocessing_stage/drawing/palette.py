@@ -24,7 +24,7 @@ def class_colours(tree: ClassTree) -> dict[str, tuple[int, int, int]]:
     An inner node has the mean colour of its leaves, or a colour of its own if it has them all.
     """
     leaves = _foreground(tree.root)
-    colours = {leaf.name: _rgb(_COLOURS[i % len(_COLOURS)]) for i, leaf in enumerate(leaves)}
+    colours = {leaf.name: _of_leaf(i) for i, leaf in enumerate(leaves)}
     colours |= {leaf.name: (0, 0, 0) for leaf in tree.leaves if leaf.id == BACKGROUND}
     for node in tree.root.walk():
         if not node.is_leaf:
@@ -51,6 +51,15 @@ def level_palette(tree: ClassTree, level: int) -> np.ndarray:
 
 def _foreground(node: Node) -> list[Node]:
     return [leaf for leaf in node.leaves() if leaf.id != BACKGROUND]
+
+
+def _of_leaf(number: int) -> tuple[int, int, int]:
+    """The thirteenth is a lighter shade of the first, the 25th a darker one, and so on."""
+    turn, place = divmod(number, len(_COLOURS))
+    shade = 1 - 0.7 ** ((turn + 1) // 2)
+    aim = 255 if turn % 2 else 0
+    red, green, blue = (round(value + (aim - value) * shade) for value in _rgb(_COLOURS[place]))
+    return red, green, blue
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:

@@ -236,3 +236,10 @@ def test_a_sheet_as_jpeg_is_small_and_repeats_its_bytes(tmp_path: Path) -> None:
         save(panel_figure([row()], TREE, "title"), tmp_path / name, 80)
     one, other, png = ((tmp_path / name).read_bytes() for name in ("a.jpg", "b.jpg", "c.png"))
     assert one == other and one.startswith(b"\xff\xd8\xff") and png.startswith(b"\x89PNG")
+
+
+def test_many_classes_have_colours_of_their_own() -> None:
+    tree = ClassTree({"scene": {"background": 0} | {f"class_{i}": i for i in range(1, 61)}})
+    colours = palette(tree)[:61].astype(int)
+    apart = np.abs(colours[:, None] - colours).sum(2)[~np.eye(61, dtype=bool)]
+    assert apart.min() > 20
