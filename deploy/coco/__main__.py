@@ -40,9 +40,10 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     try:
-        result = coco_file(arguments.predictions, arguments.polygons, arguments.min_area)
         if arguments.out.exists():
             raise ValueError(f"{arguments.out}: exists; give another name, or move it")
+        result = coco_file(arguments.predictions, arguments.polygons, arguments.min_area)
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(arguments.out, encoding="utf-8") as file:
             json.dump(result, file)
     except (OSError, ValueError, ImportError) as error:
@@ -67,7 +68,15 @@ def coco_file(folder: Path, polygons: bool, min_area: int) -> dict[str, Any]:
         path = folder / f"{entry['name']}.png"
         with Image.open(path) as picture:
             labels = np.asarray(picture)
-            names |= {int(i): name for i, name in json.loads(picture.info["classes"]).items()}
+            if "classes" not in picture.info:
+                raise ValueError(f"{path}: names no classes; predict it again")
+            classes = {int(i): name for i, name in json.loads(picture.info["classes"]).items()}
+        for i, name in classes.items():
+            if names.setdefault(i, name) != name:
+                raise ValueError(
+                    f"{path}: id {i} is {name}, in other maps {names[i]}; "
+                    "predict with one segmenter into a folder"
+                )
         number = len(images) + 1
         images.append(
             {

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from predict_runs import index, run, write
 from pycocotools import mask as coco
 from pycocotools.coco import COCO
@@ -96,6 +97,25 @@ def test_nothing_is_written_over(place: Path, monkeypatch, capsys) -> None:
         export(monkeypatch, "out", "--out", "mine.json")
     assert Path("mine.json").read_text() == "mine"
     assert "exists; give another name" in capsys.readouterr().err
+
+
+def test_maps_of_two_trees_are_not_mixed(place: Path, monkeypatch, capsys) -> None:
+    write("a.png", 1)
+    write("b.png", 2)
+    assert run("a.png", "b.png") == 0
+    with Image.open("out/b.png") as picture:
+        classes = json.loads(picture.info["classes"])
+        for text in (json.dumps(classes | {max(classes): "other"}), None):
+            info = PngInfo()
+            if text:
+                info.add_text("classes", text)
+            picture.save("out/b.png", pnginfo=info)
+            with pytest.raises(SystemExit):
+                export(monkeypatch, "out", "--out", "people.json")
+    refusals = capsys.readouterr().err
+    assert f"b.png: id {max(classes)} is other, in other maps" in refusals
+    assert "b.png: names no classes" in refusals
+    assert not Path("people.json").exists()
 
 
 def test_another_folder_is_refused_in_words(place: Path, monkeypatch, capsys) -> None:
