@@ -7,9 +7,9 @@
 Writes DIR/segmenter.onnx, or DIR/segmenter.pt2 for torch.export, or with `--format folder` the
 segmenter's folder with graphs for ONNX Runtime, with which this project predicts without PyTorch.
 Input of the files: an image (H, W, 3) uint8 of any size. Outputs: `probabilities` (leaves, H, W)
-float32 and `labels` (H, W) uint8 leaf ids. What is written is kept only if it gives the
-segmenter's labels for 99.9 % of the pixels of some images: those of --images, else of the
-validation split, else drawn ones. See docs/export.md.
+float32 and `labels` (H, W) uint8 leaf ids. What is written is kept only if it, and each graph of a
+folder, gives the segmenter's labels for 99.9 % of the pixels of some images: those of --images,
+else of the validation split, else drawn ones. See docs/export.md.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         else:
             kind = FORMATS[arguments.format]
             path, new = arguments.out / kind.file, new_file(kind, segmenter, arguments.out)
-        with new as run:
-            agreement = verify(segmenter, run, images)
+        with new as pairs:
+            agreement, *_ = [verify(of, run, images) for of, run in pairs]
     except (OSError, ValueError, ImportError) as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from error
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if agreement.absent:
         print(f"not verified, since no pixel has this class: {', '.join(agreement.absent)}")
     if arguments.latency:
-        medians = latency(segmenter, run, images)
+        medians = latency(*pairs[0], images)
         words = ", ".join(f"{name} {value:.0f}" for name, value in medians.items())
         print(f"median milliseconds per image: {words}")
 

@@ -24,6 +24,9 @@ _NEEDS = "ONNX needs pip install '.[export]'"
 Run = Callable[[np.ndarray], np.ndarray]
 """Image (H, W, 3) uint8 -> leaf ids (H, W) uint8."""
 
+Pairs = list[tuple[TorchSegmenter, Run]]
+"""What is exported, each beside the segmenter whose labels it has to give."""
+
 
 @dataclass(frozen=True)
 class Format:
@@ -34,25 +37,30 @@ class Format:
 
 
 @contextmanager
-def new_file(kind: Format, segmenter: TorchSegmenter, out: Path) -> Iterator[Run]:
+def new_file(kind: Format, segmenter: TorchSegmenter, out: Path) -> Iterator[Pairs]:
     """The exported segmenter, to be verified within the block; its file is kept after it."""
     content = kind.encode(segmenter)
     out.mkdir(parents=True, exist_ok=True)
     with atomic_write(out / kind.file, "wb") as file:
         file.write(content)
         file.flush()
-        yield kind.open(Path(file.name))
+        yield [(segmenter, kind.open(Path(file.name)))]
 
 
 @contextmanager
-def new_folder(segmenter: TorchSegmenter, source: Path, out: Path) -> Iterator[Run]:
+def new_folder(segmenter: TorchSegmenter, source: Path, out: Path) -> Iterator[Pairs]:
     """The same for a segmenter's folder with graphs. source: the segmenter's own folder."""
     try:
         from deploy.export.folder import folder_with_graphs
     except ImportError as error:
         raise ImportError(_NEEDS) from error
     with folder_with_graphs(segmenter, source, out) as folder:
-        yield OnnxSegmenter.of_folder(folder)
+        whole, fast = (OnnxSegmenter.of_folder(folder, fast=fast) for fast in (False, True))
+        yield [
+            (segmenter, whole),
+            (segmenter, lambda image: whole.segment(image, lambda view: None).labels),
+            (TorchSegmenter.load(source, "32-true", fast=True), fast),
+        ]
 
 
 def encode_torch(segmenter: TorchSegmenter) -> bytes:
