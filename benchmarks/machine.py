@@ -6,7 +6,7 @@ import os
 import platform
 import re
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -30,7 +30,7 @@ class Machine:
     python: str
     torch: str
     baseline: str
-    """Version of segmentation_models_pytorch."""
+    """Version of segmentation_models_pytorch, or that there is none."""
 
     def __str__(self) -> str:
         return (
@@ -53,5 +53,12 @@ def this_machine() -> Machine:
         precision=pick_precision("auto", "cpu"),
         python=platform.python_version(),
         torch=torch.__version__,
-        baseline=version("segmentation-models-pytorch"),
+        baseline=_version_of("segmentation-models-pytorch"),
     )
+
+
+def _version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # what does not compare itself with it needs no baseline
+        return "not installed"
