@@ -10,9 +10,6 @@ import numpy as np
 
 from preprocessing_stage.converters.source import IGNORED, Source, SourceSample, sample_id
 
-BACKGROUND_ID = 0
-"""Of pixels in no annotation; COCO's categories begin at 1."""
-
 
 def coco_source(annotations: dict[str, Path], images: Path) -> Source:
     """A source of one file or of one for each split. Raises ValueError, or SystemExit without
@@ -21,11 +18,14 @@ def coco_source(annotations: dict[str, Path], images: Path) -> Source:
     annotations: split -> file of instances; one file under "" has no split. images: folder of the
     photographs, whose `file_name` may hold folders.
     """
-    classes = {BACKGROUND_ID: "background"}
+    files = {split: (path, _read(path)) for split, path in annotations.items()}
+    numbers = {number for _, data in files.values() for number in data.cats}
+    # COCO's own categories begin at 1, those of other programs at 0.
+    background = max(numbers) + 1 if 0 in numbers else 0
+    classes = {background: "background"}
     samples: list[SourceSample] = []
     splits: dict[str, list[str]] = {}
-    for split, path in annotations.items():
-        data = _read(path)
+    for split, (path, data) in files.items():
         for category in data.cats.values():
             known = classes.setdefault(category["id"], category["name"])
             if known != category["name"]:
@@ -37,16 +37,16 @@ def coco_source(annotations: dict[str, Path], images: Path) -> Source:
             photograph = images / image["file_name"]
             if not photograph.is_file():
                 raise ValueError(f"{photograph}: no such file, {path} names it")
-            read = partial(draw_instances, data, image)
+            read = partial(draw_instances, data, image, background)
             samples.append(SourceSample(sample, photograph, read))
             splits.setdefault(split, []).append(sample)
     return Source(classes, samples, splits if "" not in splits else {})
 
 
-def draw_instances(data: Any, image: dict[str, Any]) -> np.ndarray:
+def draw_instances(data: Any, image: dict[str, Any], background: int = 0) -> np.ndarray:
     """Source ids (H, W) int32 of an image: large instances first, small ones over them; crowds are
-    IGNORED where nothing else is."""
-    labels = np.full((image["height"], image["width"]), BACKGROUND_ID, np.int32)
+    IGNORED where nothing else is, and what no annotation covers is `background`."""
+    labels = np.full((image["height"], image["width"]), background, np.int32)
     own = data.loadAnns(data.getAnnIds(imgIds=image["id"]))
     masks = [(one, data.annToMask(one).astype(bool)) for one in own]
     for one, mask in masks:

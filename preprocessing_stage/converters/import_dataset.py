@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -104,9 +105,8 @@ def profile(tree: ClassTree, out: Path) -> dict[str, Any]:
 
 
 def _split_problems(source: Source, splits: Mapping[str, list[str]]) -> list[str]:
-    ids = [sample.id for sample in source.samples]
-    have = set(ids)
-    problems = [f"{i!r} is in the source {ids.count(i)} times" for i in have if ids.count(i) > 1]
+    have = Counter(sample.id for sample in source.samples)
+    problems = [f"{i!r} is in the source {times} times" for i, times in have.items() if times > 1]
     for split, wanted in splits.items():
         if not wanted:
             problems.append(f"{split}: has no sample")

@@ -157,8 +157,7 @@ def read_mask(path: Path, colours: Mapping[Colour, int] | None) -> np.ndarray:
         array = np.load(path, allow_pickle=False)
         if array.ndim != 2 or array.dtype.kind not in "iu":
             raise ValueError(f"{path.name}: is {array.dtype} {array.shape}, needs integers (H, W)")
-        ids: np.ndarray = array.astype(np.int32)
-        return ids
+        return _with_ignored(array, array.dtype == np.uint8)
     with Image.open(path, formats=("PNG", "TIFF")) as picture:
         if colours is not None:
             return _ids_of_colours(np.asarray(picture.convert("RGB")), colours)
@@ -170,9 +169,12 @@ def read_mask(path: Path, colours: Mapping[Colour, int] | None) -> np.ndarray:
         # Pillow spreads gray of 2 and 4 bits over 0..255, which changes the ids.
         if str(picture.tile[0].args).startswith("L;"):
             raise ValueError(f"{path.name}: gray of fewer than 8 bits; save it with 8")
-        is_small = picture.mode in ("P", "L")
-        labels = np.asarray(picture).astype(np.int32)
-    return np.where(labels == 255, IGNORED, labels) if is_small else labels
+        return _with_ignored(np.asarray(picture), picture.mode in ("P", "L"))
+
+
+def _with_ignored(labels: np.ndarray, is_small: bool) -> np.ndarray:
+    ids: np.ndarray = labels.astype(np.int32)
+    return np.where(ids == IGNORE, IGNORED, ids) if is_small else ids
 
 
 def _ids_of_colours(pixels: np.ndarray, colours: Mapping[Colour, int]) -> np.ndarray:

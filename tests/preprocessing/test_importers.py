@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,27 @@ def test_coco_instances(tmp_path: Path, tree_file: Path, rle: bool) -> None:
     words = ["coco", tmp_path / "train.json", "--val-instances", tmp_path / "val.json"]
     run(*words, "--images", tmp_path / "photos", "--tree", tree_file, "--out", tmp_path / "out")
     check(tmp_path / "out", {"train": IDS[:2], "val": IDS[2:]})
+
+
+def test_coco_categories_may_begin_at_0(tmp_path: Path) -> None:
+    DRAWN.photographs(tmp_path / "photos")
+    DRAWN.coco(tmp_path / "all.json", IDS)
+    content = json.loads((tmp_path / "all.json").read_text())
+    for one in content["categories"]:
+        one["id"] -= 1
+    for one in content["annotations"]:
+        one["category_id"] -= 1
+    (tmp_path / "from_0.json").write_text(json.dumps(content))
+    for name in ("all", "from_0"):
+        words = ["coco", tmp_path / f"{name}.json", "--images", tmp_path / "photos"]
+        run(*words, "--out", tmp_path / name)
+    for sample in IDS:
+        names = []
+        for name in ("all", "from_0"):
+            folder = DatasetFolder(tmp_path / name)
+            classes = np.array([folder.class_names().get(i, "") for i in range(256)])
+            names.append(classes[read_labels(folder.label_path(sample))])
+        np.testing.assert_array_equal(*names)
 
 
 def test_labelme_polygons_and_masks(tmp_path: Path, tree_file: Path) -> None:
