@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from preprocessing_stage.dataset.atomic_write import atomic_write, refused_in_words
+from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.dataset.packed_samples import PackedSplit
+from preprocessing_stage.dataset.refusal import refused_in_words
 from preprocessing_stage.drawing.class_names import readable
 from preprocessing_stage.drawing.overlay import overlay
 from preprocessing_stage.drawing.palette import class_colours, palette
@@ -22,14 +23,16 @@ from preprocessing_stage.params import load_params
 from preprocessing_stage.paths import STATISTICS
 
 SAMPLES, COLUMNS = 24, 8
-_TILE, _GAP, _LEGEND = 192, 4, 34
+_TILE, _GAP, _LINE = 192, 4, 26
 
 
 def sample_sheet(samples: Sequence[tuple[np.ndarray, np.ndarray]], tree: ClassTree) -> Image.Image:
     """Pairs of image (H, W, 3) uint8 and label map (H, W) uint8, and a legend of the leaves."""
     rows = -(-len(samples) // COLUMNS)
-    size = COLUMNS * (_TILE + _GAP) + _GAP, rows * 2 * (_TILE + _GAP) + _GAP + _LEGEND
-    sheet = Image.new("RGB", size, "white")
+    width, height = COLUMNS * (_TILE + _GAP) + _GAP, rows * 2 * (_TILE + _GAP) + _GAP
+    legend = _legend(tree, width)
+    sheet = Image.new("RGB", (width, height + legend.height), "white")
+    sheet.paste(legend, (0, height))
     for i, (image, labels) in enumerate(samples):
         left = _GAP + i % COLUMNS * (_TILE + _GAP)
         top = _GAP + i // COLUMNS * 2 * (_TILE + _GAP)
@@ -40,19 +43,26 @@ def sample_sheet(samples: Sequence[tuple[np.ndarray, np.ndarray]], tree: ClassTr
             tile = Image.fromarray(picture).resize((width, height))
             corner = left + (_TILE - tile.width) // 2, top + (_TILE - tile.height) // 2
             sheet.paste(tile, (corner[0], corner[1] + below * (_TILE + _GAP)))
-    _draw_legend(sheet, tree)
     return sheet
 
 
-def _draw_legend(sheet: Image.Image, tree: ClassTree) -> None:
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
-    x, y = _GAP, sheet.height - _LEGEND + 8
-    for leaf in tree.root.leaves():
-        if leaf.id != BACKGROUND:
-            name = readable(leaf.name)
-            pen.rectangle((x, y, x + 16, y + 16), fill=class_colours(tree)[leaf.name])
-            pen.text((x + 22, y), name, fill="#222222", font=font)
-            x += 46 + round(pen.textlength(name, font))
+def _legend(tree: ClassTree, width: int) -> Image.Image:
+    """Colour and name of each leaf, in as many lines as they need."""
+    font, colours = ImageFont.load_default(15), class_colours(tree)
+    names = [leaf.name for leaf in tree.root.leaves() if leaf.id != BACKGROUND]
+    places, x, y = [], _GAP, 8
+    for name in names:
+        taken = 46 + round(font.getlength(readable(name)))
+        if x > _GAP and x + taken > width:
+            x, y = _GAP, y + _LINE
+        places.append((x, y))
+        x += taken
+    legend = Image.new("RGB", (width, y + _LINE), "white")
+    pen = ImageDraw.Draw(legend)
+    for name, (x, y) in zip(names, places, strict=True):
+        pen.rectangle((x, y, x + 16, y + 16), fill=colours[name])
+        pen.text((x + 22, y), readable(name), fill="#222222", font=font)
+    return legend
 
 
 @refused_in_words

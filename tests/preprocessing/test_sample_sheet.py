@@ -33,3 +33,12 @@ def test_the_legend_has_the_colour_of_every_leaf_but_the_background():
     for name in ("top", "foot"):
         assert (legend == colours[name]).all(axis=1).any(), name
     assert not (legend == colours["background"]).all(axis=1).any()
+
+
+def test_many_classes_take_more_lines():
+    tree = ClassTree({"root": {"background": 0} | {f"a_longer_name_{i}": i for i in range(1, 41)}})
+    blank = np.full((8, 8, 3), 255, np.uint8), np.zeros((8, 8), np.uint8)
+    sheet = np.asarray(sample_sheet([blank], tree))[2 * 196 :].reshape(-1, 3)
+    colours = class_colours(tree)
+    for leaf in tree.leaves[1:]:
+        assert (sheet == colours[leaf.name]).all(axis=1).sum() >= 17 * 17, leaf.name
