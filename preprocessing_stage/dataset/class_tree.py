@@ -224,7 +224,7 @@ def swap_problems(section: Any, swap: Any) -> list[str]:
         if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
             problems.append(f"swap: {pair!r} is no pair of leaves, like [left_arm, right_arm]")
             continue
-        unknown = [name for name in pair if name not in siblings]
+        unknown = [name for name in pair if not isinstance(name, str) or name not in siblings]
         if unknown:
             problems.append(f"swap: {', '.join(map(repr, unknown))} is no leaf of the tree")
         elif len({siblings[name] for name in pair}) > 1:
@@ -244,13 +244,21 @@ def unlisted_sides(tree: ClassTree) -> list[tuple[str, str]]:
     known = {name for pair in tree.swap for name in pair}
     found = []
     for name in sorted(names - known):
-        for left, right in (("left", "right"), ("Left", "Right"), ("l_", "r_"), ("_l", "_r")):
-            other = name.replace(left, right, 1)
-            at_an_end = len(left) > 2 or name.startswith(left) or name.endswith(left)
-            if left in name and at_an_end and other in names - known:
-                found.append((name, other))
-                break
+        other = next((side for side in _right_of(name) if side in names - known), None)
+        if other is not None:
+            found.append((name, other))
     return found
+
+
+def _right_of(name: str) -> Iterator[str]:
+    """What the right one may be called if `name` is the left one of two."""
+    for left, right in (("left", "right"), ("Left", "Right")):
+        if left in name:
+            yield name.replace(left, right, 1)
+    if name.startswith("l_"):
+        yield "r_" + name.removeprefix("l_")
+    if name.endswith("_l"):
+        yield name.removesuffix("_l") + "_r"
 
 
 def _build(name: str, below: Any) -> Node:

@@ -33,6 +33,7 @@ def test_places_after_a_flip() -> None:
     [
         ([["left_arm", "wing"]], "swap: 'wing' is no leaf of the tree"),
         ([["left_arm", "head"]], "swap: left_arm and head have different parents"),
+        ([[["left_arm"], ["right_arm"]]], "swap: ['left_arm'], ['right_arm'] is no leaf"),
         ([["left_arm"]], "swap: ['left_arm'] is no pair of leaves"),
         ([["left_arm", "left_arm"]], "swap: left_arm or left_arm stands there twice"),
         ([*SWAP, *SWAP], "swap: left_arm or right_arm stands there twice"),
@@ -50,6 +51,10 @@ def test_sides_that_are_in_no_pair_are_pointed_out() -> None:
     assert unlisted_sides(ClassTree(SECTION, SWAP)) == []
     short = ClassTree({"person": {"l_arm": 1, "r_arm": 2, "foot_l": 3, "foot_r": 4, "bright": 5}})
     assert unlisted_sides(short) == [("foot_l", "foot_r"), ("l_arm", "r_arm")]
+    twice = ClassTree(
+        {"person": {"up_leg_l": 1, "up_leg_r": 2, "l_leg": 3, "hand": 4, "r_hand": 5}}
+    )
+    assert unlisted_sides(twice) == [("up_leg_l", "up_leg_r")]
 
 
 def test_check_params_warns_of_them(
