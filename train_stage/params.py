@@ -40,7 +40,8 @@ class OutOfFoldParams(Section):
     map_size: Annotated[int, Field(ge=8, le=1024)]
     """Side in pixels of the square that a prediction is kept in."""
     training: ExpertParams
-    """Of each fold's network; overrides `shared`."""
+    """Of each fold's network; overrides `shared`, from which it cannot start: that has seen the
+    samples which the fold must not know."""
 
 
 def section_of(name: str) -> str:
@@ -76,11 +77,16 @@ def train_problems(sections: Mapping[str, Any]) -> tuple[TrainParams | None, lis
     problems += _unlike_tree(sections)
     networks = _Networks(sections)
     shared = networks.read(SHARED, sections["shared"])
+    out_of_fold = networks.read_out_of_fold(sections["out_of_fold"]) if shared else None
     if shared and shared.init_from == SHARED:
         networks.problems.append(
             "shared.init_from: shared cannot start from itself, set it to null"
         )
-    out_of_fold = networks.read_out_of_fold(sections["out_of_fold"]) if shared else None
+    elif out_of_fold and out_of_fold.training.init_from == SHARED:
+        networks.problems.append(
+            "out_of_fold.training.init_from: is shared, which has seen the samples that a fold "
+            "must not know; set it to null"
+        )
     experts = {}
     for name, overrides in sections["experts"].items():
         experts[name] = expert = networks.read(section_of(name), overrides)
@@ -147,6 +153,8 @@ class _Networks:
         values = merge(self._defaults(section), overrides or {})
         params, found = validate(ExpertParams, values, section)
         self.problems += [p for p in found if p.removeprefix(section) not in self._inherited]
+        if section in self.whole:
+            self._refuse_regions(section, params)
         return params
 
     def read_out_of_fold(self, section: Mapping[str, Any]) -> OutOfFoldParams | None:
@@ -155,7 +163,16 @@ class _Networks:
             values["training"] = merge(merge(self._defaults(SHARED), self.shared), overrides)
         params, found = validate(OutOfFoldParams, values, "out_of_fold")
         self.problems += found
+        self._refuse_regions("out_of_fold.training", params.training if params else None)
         return params
+
+    def _refuse_regions(self, section: str, params: ExpertParams | None) -> None:
+        """Of a network that looks at the whole image."""
+        if params and params.regions == "predicted":
+            self.problems.append(
+                f"{section}.regions: is predicted, but it looks at the whole image; set it to "
+                "labelled"
+            )
 
     def _defaults(self, section: str) -> Mapping[str, Any]:
         return merge(self.defaults, WITHOUT_PARENT) if section in self.whole else self.defaults

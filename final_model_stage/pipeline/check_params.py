@@ -14,15 +14,17 @@ from final_model_stage.params import FinalParams, final_problems
 from preprocessing_stage.dataset.check_dataset import DatasetError, listing_problems
 from preprocessing_stage.dataset.class_tree import unlisted_sides
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
+from preprocessing_stage.dataset.refusal import refused_in_words
 from preprocessing_stage.params import (
     ParamsError,
     load_params,
     preprocessing_problems,
     read_yaml,
 )
-from preprocessing_stage.paths import PARAMS_FILE, RENDERED_PEOPLE
+from preprocessing_stage.paths import EXPERTS, PARAMS_FILE, RENDERED_PEOPLE
 from train_stage.init_from import init_file
 from train_stage.params import SHARED, TrainParams, section_of, train_problems
+from train_stage.params import load_params as load_train_params
 
 
 def check_all(path: Path = PARAMS_FILE) -> None:
@@ -38,7 +40,7 @@ def check_all(path: Path = PARAMS_FILE) -> None:
     train, found = train_problems(sections)
     problems += found
     problems += _missing_starts(train) + _encoder_problems(train) if train else []
-    problems += _batch_norm_problems(train) if train else []
+    problems += _batch_problems(train) if train else []
     final, found = final_problems(sections)
     problems += found
     problems += _leaf_problems(train, final) if train and final else []
@@ -53,13 +55,18 @@ def check_all(path: Path = PARAMS_FILE) -> None:
 
 
 def _missing_starts(train: TrainParams) -> list[str]:
-    """Trained experts to start from that are not there."""
+    """Trained experts to start from that are not there, or will not be when they are needed."""
     missing = []
     for name, expert in {SHARED: train.shared, **train.experts}.items():
         try:
             # The pipeline itself makes the shared start.
             if expert.init_from not in (None, SHARED):
-                init_file(expert.init_from, name)
+                file = init_file(expert.init_from, name)
+                if EXPERTS.resolve() in file.resolve().parents:
+                    missing.append(
+                        f"{section_of(name)}.init_from: {file} is removed before it is trained "
+                        "anew; copy it to another folder"
+                    )
         except FileNotFoundError as error:
             missing.append(str(error))
     return missing
@@ -91,15 +98,21 @@ def _encoder_problems(train: TrainParams) -> list[str]:
     return list(dict.fromkeys(problems))
 
 
-def _batch_norm_problems(train: TrainParams) -> list[str]:
-    """Batches too small for batch norm, if there are samples enough to fill them."""
+def _batch_problems(train: TrainParams) -> list[str]:
+    """Batches without equal shares for all processes, or with shares too small for batch norm, if
+    there are samples enough to fill them."""
     networks = {section_of(name): expert for name, expert in train.experts.items()}
     networks |= {SHARED: train.shared, "out_of_fold.training": train.out_of_fold.training}
-    found = {
-        key: params.batch_norm_problem(params.batch_size // train.machine.devices)
-        for key, params in networks.items()
-    }
-    return [f"{key}.{problem}" for key, problem in found.items() if problem]
+    devices, problems = train.machine.devices, []
+    for key, params in networks.items():
+        if params.batch_size % devices:
+            problems.append(
+                f"{key}.batch_size: {params.batch_size} is no multiple of the {devices} of "
+                "machine.devices, each of which takes an equal share of every batch"
+            )
+        elif problem := params.batch_norm_problem(params.batch_size // devices):
+            problems.append(f"{key}.{problem}")
+    return problems
 
 
 def _leaf_problems(train: TrainParams, final: FinalParams) -> list[str]:
@@ -123,22 +136,27 @@ def _leaf_problems(train: TrainParams, final: FinalParams) -> list[str]:
     return problems
 
 
+@refused_in_words
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", nargs="?", type=Path, default=PARAMS_FILE)
-    parser.add_argument("--stamp", type=Path, help="a file to write if all is valid, for DVC")
+    parser.add_argument(
+        "--stamps", type=Path, nargs=2, help="files to write if all is valid, for DVC"
+    )
     arguments = parser.parse_args()
-    try:
-        check_all(arguments.file)
-        if arguments.stamp:
-            arguments.stamp.parent.mkdir(parents=True, exist_ok=True)
-            arguments.stamp.write_text("params are valid\n")  # the same for all valid params
-    except (ParamsError, DatasetError, OSError) as error:  # OSError: no access to the data set
-        raise SystemExit(str(error)) from error
+    check_all(arguments.file)
+    if arguments.stamps:
+        regions = {expert.regions for expert in load_train_params(arguments.file).experts.values()}
+        # The same for all valid params, and for all that need predictions out of fold.
+        words = "params are valid", f"regions: {', '.join(sorted(regions))}"
+        for path, text in zip(arguments.stamps, words, strict=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{text}\n")
     for left, right in unlisted_sides(load_params(arguments.file).class_tree):
         print(
             f"WARNING: {left} and {right} look like two sides of one thing: unless "
-            f"[{left}, {right}] stands in `swap`, flipped images teach the wrong one"
+            f"[{left}, {right}] stands in `swap`, or augmentation.flip is 0 and final.tta_flip "
+            "false, flipped images teach the wrong one"
         )
     print(f"{arguments.file}: params are valid")
 

@@ -20,6 +20,7 @@ from preprocessing_stage.dataset.check_dataset import DatasetError
 from preprocessing_stage.dataset.class_tree import ClassTree, unlisted_sides
 from preprocessing_stage.params import ParamsError, read_yaml
 from preprocessing_stage.params import load_params as load_preprocessing
+from preprocessing_stage.paths import EXPERTS
 from train_stage.params import load_params as load_train
 from train_stage.params import merge
 
@@ -69,6 +70,16 @@ def test_experts_to_start_from_that_are_missing_are_all_named(tiny_params, tmp_p
         f"{key}.init_from: there is no {tmp_path / key.split('.')[-1]}.safetensors"
         for key in ["shared", *(f"experts.{name}" for name in tiny_params()["experts"])]
     ]
+
+
+def test_an_expert_cannot_start_from_the_file_that_it_replaces(tiny_params, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    EXPERTS.mkdir(parents=True)
+    for name in tiny_params()["experts"]:
+        (EXPERTS / f"{name}.safetensors").touch()
+    found = problems(tiny_params(**{"train.init_from": str(EXPERTS), "shared.init_from": None}))
+    assert len(found) == len(tiny_params()["experts"])
+    assert "person.safetensors is removed before it is trained anew; copy it" in found[0]
 
 
 def test_the_common_start_is_made_by_the_pipeline_and_starts_from_something_else(tiny_params):
@@ -198,6 +209,20 @@ def test_main_names_the_file_that_is_valid(params_file, tmp_path, monkeypatch, c
     path = params_file(tmp_path)
     run_main(monkeypatch, str(path))
     assert capsys.readouterr().out == f"{path}: params are valid\n"
+
+
+def test_stamps_change_only_with_what_depends_on_them(
+    params_file, tmp_path, monkeypatch, tiny_params
+):
+    stamps = [tmp_path / "made/valid", tmp_path / "made/regions"]
+    texts = []
+    predicted = {"regions": "predicted"}
+    for changes in ({}, {"train.epochs": 7}, {"experts.body": predicted}):
+        path = params_file(tmp_path, **changes)
+        run_main(monkeypatch, str(path), "--stamps", *map(str, stamps))
+        texts.append([stamp.read_text() for stamp in stamps])
+    assert texts[0] == texts[1]
+    assert texts[2][0] == texts[0][0] and texts[2][1] != texts[0][1]
 
 
 @pytest.mark.slow

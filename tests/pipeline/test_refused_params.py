@@ -185,6 +185,18 @@ def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params
             "experts.body.init_from: shared names leaves; set it to null, or set model.targets ",
         ),
         (
+            {"machine.devices": 4, "experts.body.batch_size": 6},
+            "experts.body.batch_size: 6 is no multiple of the 4 of machine.devices",
+        ),
+        (
+            {"out_of_fold.training": {"init_from": "shared"}, "shared": {"init_from": None}},
+            "out_of_fold.training.init_from: is shared, which has seen the samples",
+        ),
+        (
+            {"experts.person": {"regions": "predicted"}},
+            "experts.person.regions: is predicted, but it looks at the whole image",
+        ),
+        (
             {"train.model.base_channels": 24},
             "train.model: base_channels 24 is more than max_channels 16",
         ),
