@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from final_model_stage.chain.files import write_segmenter
 from final_model_stage.chain.settings import make_settings
 from final_model_stage.params import load_params
-from preprocessing_stage.dataset.atomic_write import refused_in_words
+from preprocessing_stage.dataset.refusal import refused_in_words
 from preprocessing_stage.params import load_params as load_preprocessing_params
 from preprocessing_stage.paths import EXPERTS, SEGMENTER
 from train_stage.model import Expert

@@ -17,9 +17,9 @@ from final_model_stage.evaluation.result_files import write_results
 from final_model_stage.params import load_params
 from final_model_stage.print_results import table
 from final_model_stage.segmenter import TorchSegmenter
-from preprocessing_stage.dataset.atomic_write import refused_in_words
 from preprocessing_stage.dataset.check_dataset import DatasetError, listing_problems
 from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
+from preprocessing_stage.dataset.refusal import refused_in_words
 from preprocessing_stage.paths import PARAMS_FILE
 
 

@@ -23,10 +23,10 @@ from final_model_stage.evaluation.result_files import read_confusion, read_image
 from final_model_stage.params import load_params
 from final_model_stage.reporting.figures import FAINT, INK, STYLE, Row, panel_figure, save
 from final_model_stage.segmenter import TorchSegmenter
-from preprocessing_stage.dataset.atomic_write import refused_in_words
 from preprocessing_stage.dataset.check_dataset import read_pair, sound
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
+from preprocessing_stage.dataset.refusal import refused_in_words
 from preprocessing_stage.drawing.class_names import readable
 from preprocessing_stage.drawing.palette import class_colours
 from preprocessing_stage.params import load_params as load_preprocessing_params

@@ -23,8 +23,9 @@ from final_model_stage.evaluation.result_files import read_confusion, read_metri
 from final_model_stage.reporting.curves import iou_curves, loss_curves
 from final_model_stage.reporting.levels import read_levels
 from final_model_stage.reporting.templates import fill
-from preprocessing_stage.dataset.atomic_write import atomic_write, refused_in_words
+from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
+from preprocessing_stage.dataset.refusal import refused_in_words
 from preprocessing_stage.drawing.palette import class_colours
 from preprocessing_stage.params import read_yaml
 from preprocessing_stage.paths import PARAMS_FILE, REPORT, RESULTS

@@ -16,10 +16,11 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
-from preprocessing_stage.dataset.atomic_write import atomic_write, refused_in_words
+from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.dataset.dataset_folder import SPLITS
 from preprocessing_stage.dataset.packed_samples import SampleRow, sample_rows
+from preprocessing_stage.dataset.refusal import refused_in_words
 from preprocessing_stage.drawing.palette import class_colours
 from preprocessing_stage.params import load_params
 from preprocessing_stage.paths import STATISTICS

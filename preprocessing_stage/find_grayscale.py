@@ -10,9 +10,10 @@ import argparse
 import csv
 from collections.abc import Iterable
 
-from preprocessing_stage.dataset.atomic_write import atomic_write, refused_in_words, write_json
+from preprocessing_stage.dataset.atomic_write import atomic_write, write_json
 from preprocessing_stage.dataset.dataset_folder import SPLITS
 from preprocessing_stage.dataset.packed_samples import SampleRow, sample_rows
+from preprocessing_stage.dataset.refusal import refused_in_words
 from preprocessing_stage.params import load_params
 from preprocessing_stage.paths import STATISTICS
 

@@ -34,6 +34,7 @@ from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
 from preprocessing_stage.dataset.file_lock import file_lock
 from preprocessing_stage.dataset.packed_samples import CHECKSUMS
 from preprocessing_stage.dataset.plausibility import Signs, findings, signs
+from preprocessing_stage.dataset.refusal import refused_in_words
 from preprocessing_stage.dataset.shrink import shrink, shrunken_size
 from preprocessing_stage.params import load_params
 from preprocessing_stage.paths import FINDINGS, PACKED, STATISTICS
@@ -147,14 +148,12 @@ def write_checksums(folder: Path) -> None:
         file.writelines(lines)
 
 
+@refused_in_words
 def main() -> None:
     params = load_params()
     folder = DatasetFolder(params.data.folder)
-    try:
-        with file_lock(PACKED.with_suffix(".lock"), f"packing {folder.path}"):
-            found = pack(folder, params.class_tree, params.data.longest_side, PACKED)
-    except (DatasetError, OSError) as error:
-        raise SystemExit(str(error)) from error
+    with file_lock(PACKED.with_suffix(".lock"), f"packing {folder.path}"):
+        found = pack(folder, params.class_tree, params.data.longest_side, PACKED)
     STATISTICS.mkdir(parents=True, exist_ok=True)
     for finding in found:
         print(f"WARNING: {finding}")

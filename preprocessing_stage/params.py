@@ -22,13 +22,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from preprocessing_stage.dataset.class_tree import ClassTree, swap_problems, tree_problems
+from preprocessing_stage.dataset.refusal import RefusedError
 from preprocessing_stage.paths import PARAMS_FILE
 from preprocessing_stage.renamed_keys import with_new_names
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class ParamsError(ValueError):
+class ParamsError(RefusedError):
     """Everything that is wrong with a params file, one problem a line."""
 
     def __init__(self, path: Path, problems: list[str]) -> None:

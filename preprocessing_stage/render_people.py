@@ -28,6 +28,7 @@ from tqdm import tqdm
 from preprocessing_stage.dataset.atomic_write import atomic_write, replace_folder
 from preprocessing_stage.dataset.dataset_folder import SPLITS, write_labels, write_listing
 from preprocessing_stage.dataset.file_lock import file_lock
+from preprocessing_stage.dataset.refusal import refused_in_words
 from preprocessing_stage.drawing.palette import palette
 from preprocessing_stage.params import RenderPeopleParams, load_params
 from preprocessing_stage.paths import RENDERED_PEOPLE
@@ -113,13 +114,11 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@refused_in_words
 def main() -> None:
     params = load_params()
     with file_lock(RENDERED_PEOPLE.with_suffix(".lock"), "rendering people"):
-        try:
-            render_people(params.render_people, palette(params.class_tree), RENDERED_PEOPLE)
-        except OSError as error:  # no space, no permission
-            raise SystemExit(str(error)) from error
+        render_people(params.render_people, palette(params.class_tree), RENDERED_PEOPLE)
 
 
 if __name__ == "__main__":

@@ -163,7 +163,7 @@ def codes(tree: ClassTree, expert: str, rejects: bool) -> np.ndarray:
 class EpochBatches(Sampler[list[tuple[int, int]]]):
     """Batches of (epoch, index) for one process: its share of every global batch.
 
-    Shuffled from the seed and the epoch alone. With `drop_last` every batch is full, so that all
+    Shuffled from the seed and the epoch alone. With a seed every batch is full, so that all
     processes have equal shares; a set smaller than one batch is a batch.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,7 +33,8 @@ class ParentPredictions:
         dilation: int,
         device: torch.device,
     ) -> None:
-        """dilation: of the regions, in pixels of the samples. Raises OSError, SystemExit."""
+        """dilation: of the regions, in pixels of the samples, rounded up to those of
+        the predictions. Raises OSError, SystemExit."""
         self.split, self.device = split, device
         path = OUT_OF_FOLD / f"{split.rows[0].split}.npy"
         predicted = np.load(path, mmap_mode="r")
@@ -44,7 +46,7 @@ class ParentPredictions:
             )
         self.size = predicted.shape[-1]
         longest = max(max(row.size) for row in split.rows)
-        pixels = round(dilation * self.size / longest)
+        pixels = math.ceil(dilation * self.size / longest)
         splits = {name: NodeSplit.of(tree, name) for name in tree.experts}
 
         def region(index: int) -> Tensor:

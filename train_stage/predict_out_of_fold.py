@@ -19,6 +19,7 @@ import torch.nn.functional as F
 
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.packed_samples import PackedSplit
+from preprocessing_stage.dataset.refusal import refused_in_words
 from preprocessing_stage.paths import OUT_OF_FOLD
 from train_stage.dataset import Batch, ExpertSamples
 from train_stage.params import load_params
@@ -29,8 +30,8 @@ from train_stage.trainer import Trainer
 BATCH = 16
 
 
+@refused_in_words
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args()  # none, but --help
     params = load_params()
     size, folds = params.out_of_fold.map_size, params.out_of_fold.folds
     train, val = PackedSplit("train"), PackedSplit("val")
@@ -78,4 +79,5 @@ def predict(
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()  # none, but --help
     main()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from preprocessing_stage.dataset.class_tree import ClassTree
+from preprocessing_stage.params import ParamsError
 from preprocessing_stage.params import load_params as load_preprocessing_params
 from preprocessing_stage.paths import EXPERTS, OUT_OF_FOLD, SHARED_FILE
 from train_stage.expert_params import ExpertParams
@@ -55,7 +56,25 @@ class Task:
     @property
     def section(self) -> str:
         """Where in params.yaml the network's own keys stand."""
-        return section_of(self.name)
+        return "out_of_fold.training" if self.left_out else section_of(self.name)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether params.yaml still says the same."""
+        try:
+            train, tree = load_params(), load_preprocessing_params().class_tree
+        except ParamsError:
+            return False
+        if self.left_out:
+            params: ExpertParams | None = train.out_of_fold.training
+        else:
+            params = train.shared if self.name == SHARED else train.experts.get(self.name)
+        now = tree.flat() if self.left_out or self.name == SHARED else tree
+        return (params, now.to_dict(), now.swap) == (
+            self.params,
+            self.tree.to_dict(),
+            self.tree.swap,
+        )
 
     @property
     def children(self) -> list[str]:

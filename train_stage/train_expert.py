@@ -14,7 +14,8 @@ import torch
 from lightning_fabric import Fabric
 from tqdm import tqdm
 
-from preprocessing_stage.dataset.packed_samples import CHECKSUMS, DamagedError
+from preprocessing_stage.dataset.packed_samples import CHECKSUMS
+from preprocessing_stage.dataset.refusal import refused_in_words
 from preprocessing_stage.paths import OUT_OF_FOLD, PACKED, STATISTICS
 from train_stage.checkpoint import Checkpoint, fingerprint, remove_recorded
 from train_stage.confusion import iou
@@ -78,7 +79,11 @@ def train(task: Task, fabric: Fabric, checkpoint: Checkpoint) -> tuple[Trainer, 
 
 
 def run(task: Task) -> Trainer:
-    """Train and write the results. Raises SystemExit in words for all that may go wrong."""
+    """Train and write the results.
+
+    Raises RefusedError, OSError or SystemExit, all in words: the last also if params were edited
+    meanwhile, which DVC would record for it. It is kept, and ends at once with those of before.
+    """
     fabric, precision = launch(task)
     if fabric.is_global_zero:
         remove_recorded()
@@ -87,6 +92,11 @@ def run(task: Task) -> Trainer:
         try:
             trainer, history = train(task, fabric, checkpoint)
             if fabric.is_global_zero:
+                if not task.is_current:
+                    raise SystemExit(
+                        f"{task.name}: params.yaml was edited during the training; it is kept for "
+                        "the params of before, run again for those or for the new ones"
+                    )
                 write_results(task, trainer.model.state_dict(), history)
                 checkpoint.finish()
             return trainer
@@ -95,8 +105,6 @@ def run(task: Task) -> Trainer:
             path = checkpoint.folder / f"batch{rank}.safetensors"
             write_batch(error.batch, path)
             raise SystemExit(f"{task.name}: {error}; the batch is in {path}") from error
-        except (OSError, DamagedError) as error:
-            raise SystemExit(f"{task.name}: {error}") from error
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
@@ -151,6 +159,7 @@ def make_checkpoint(task: Task, fabric: Fabric, precision: str) -> Checkpoint:
     )
 
 
+@refused_in_words
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("expert", help="inner node of the class tree")

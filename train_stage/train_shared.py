@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import argparse
 
+from preprocessing_stage.dataset.refusal import refused_in_words
 from train_stage.task import Task
 from train_stage.train_expert import run
 
 
+@refused_in_words
 def main() -> None:
     run(Task.of_shared())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -69,11 +70,14 @@ class Trainer:
             groups += self._groups(encoder)
             rates += [encoder_rate] * 2
         optimizer = torch.optim.AdamW(groups, fused=True)
+        steps, warmup = phase.epochs * len(self.loaders.batches), params.warmup
+        if warmup * steps == 1:  # the schedule would divide by zero
+            warmup = math.nextafter(warmup, 0)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             rates,
-            total_steps=phase.epochs * len(self.loaders.batches),
-            pct_start=params.warmup,
+            total_steps=steps,
+            pct_start=warmup,
             cycle_momentum=False,
         )
         self.decoder_only = encoder_rate is None
@@ -150,11 +154,12 @@ class Trainer:
     def evaluate(self) -> tuple[float, np.ndarray]:
         """Loss and the children's confusion matrix of the averaged weights in validation.
 
-        True regions, at the expert's input size. Raises NonFiniteLossError.
+        On the regions that it is trained on, at its input size. Raises NonFiniteLossError.
         """
         device, classes = self.fabric.device, len(self.split.child_weights)
         losses = torch.zeros(2, dtype=torch.float64, device=device)
         counts = torch.zeros(classes**2, dtype=torch.int64, device=device)
+        last: Batch | None = None
         for batch in self.loaders.val:
             batch = batch.to(device)
             logits = self.predict(batch)
@@ -165,7 +170,9 @@ class Trainer:
             known = truth != IGNORE
             pairs = truth[known] * classes + guess[known]
             counts += torch.bincount(pairs, minlength=classes**2)
-        _check("loss", losses[0], "validation", batch)
+            last = batch
+        if last is not None:  # there may be fewer samples than processes
+            _check("loss", losses[0], "validation", last)
         losses, counts = self._sum(losses), self._sum(counts)
         return float(losses[0] / losses[1]), counts.view(classes, classes).numpy()
 

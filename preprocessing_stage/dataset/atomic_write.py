@@ -10,9 +10,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,20 +35,6 @@ def atomic_write(path: Path, mode: str = "w", **how: Any) -> Iterator[IO[Any]]:
             error.filename = str(path)
         raise
     _flush(path.parent)
-
-
-def refused_in_words(main: Callable[[], None]) -> Callable[[], None]:
-    """`main`, which ends with a line that names the file where the machine refuses one: no
-    permission, no space, not there."""
-
-    @wraps(main)
-    def run() -> None:
-        try:
-            main()
-        except OSError as error:
-            raise SystemExit(str(error)) from error
-
-    return run
 
 
 def write_json(path: Path, figures: Any) -> None:

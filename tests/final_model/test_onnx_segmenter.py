@@ -96,8 +96,8 @@ def test_weights_are_stored_once(folder: Path) -> None:
     [
         "from deploy.predict.__main__ import main; main(['photo.jpg', '--out', 'out', "
         "'--segmenter', 'light', '--overlay', '--uncertainty'])",
-        "from final_model_stage.valid_segmentation import main; main(['photo.jpg', '--out', 'seen', "
-        "'--segmenter', 'light'])",
+        "from final_model_stage.valid_segmentation import main; "
+        "main(['photo.jpg', '--out', 'seen', '--segmenter', 'light'])",
         "import numpy as np; from final_model_stage import Segmenter; "
         "from deploy.demo.response import response; "
         "response(Segmenter.load('light'), np.zeros((40, 50, 3), np.uint8))",

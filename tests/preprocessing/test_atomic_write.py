@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from preprocessing_stage.dataset.atomic_write import atomic_write, refused_in_words
+from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.file_lock import file_lock
+from preprocessing_stage.dataset.refusal import refused_in_words
 
 ROOT = Path(__file__).parents[2]
 HOLD = """

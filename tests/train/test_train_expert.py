@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -42,8 +44,10 @@ from final_model_stage.params import load_params
 from train_stage.checkpoint import Checkpoint
 from train_stage.dataset import Batch, ExpertSamples, Key
 from train_stage.history import History
+from train_stage.loaders import make_loaders
 from train_stage.model import Expert
 from train_stage.phases import phases
+from train_stage.task import Task
 from train_stage.trainer import Trainer
 
 
@@ -156,6 +160,58 @@ def test_a_class_that_validation_lacks_has_no_figure(tmp_path: Path) -> None:
 
 def background(images: int) -> torch.Tensor:
     return torch.tensor([9.0, -9, -9]).view(1, 3, 1, 1).expand(images, 3, 32, 32)
+
+
+def test_a_process_without_validation_samples_has_none_to_check(tmp_path: Path) -> None:
+    """A region that validation has in fewer samples than there are processes."""
+    write_project(tmp_path)
+    with chdir(tmp_path):
+        fabric = Fabric(accelerator="cpu", devices=1)
+        task = Task.of_expert("person")
+        loaders = replace(make_loaders(task, fabric), val=[])
+        trainer = Trainer(task, loaders, fabric)
+        trainer.start(phases(task.params)[0])
+        _, counts = trainer.evaluate()
+    assert counts.sum() == 0
+
+
+def test_a_schedule_whose_first_step_ends_the_warmup(tmp_path: Path) -> None:
+    write_project(tmp_path, warmup=0.25)  # of four steps
+    train(tmp_path)
+    assert len(history(tmp_path)) == 3
+
+
+def test_params_edited_during_a_training_are_not_recorded_for_it(tmp_path: Path) -> None:
+    write_project(tmp_path)
+    params = (tmp_path / "params.yaml").read_text()
+    add_epoch = History.add_epoch
+
+    def edit(self: History, *args: Any) -> Any:
+        text = params.replace('"learning_rate": 0.002', '"learning_rate": 0.001')
+        assert text != params
+        (tmp_path / "params.yaml").write_text(text)
+        return add_epoch(self, *args)
+
+    with (
+        mock.patch.object(History, "add_epoch", edit),
+        pytest.raises(SystemExit, match=r"person: params\.yaml was edited during the training"),
+    ):
+        train(tmp_path)
+    assert not (tmp_path / WEIGHTS).exists()
+    (tmp_path / "params.yaml").write_text(params)
+    with mock.patch.object(Trainer, "train_epoch", side_effect=AssertionError("trains anew")):
+        train(tmp_path)
+    assert len(history(tmp_path)) == 3
+
+
+def test_what_is_missing_is_named_in_a_line(tmp_path: Path) -> None:
+    write_project(tmp_path, init_from="gone")
+    with pytest.raises(SystemExit, match=r"experts\.person\.init_from: there is no gone"):
+        train(tmp_path)
+    write_project(tmp_path / "other")
+    shutil.rmtree(tmp_path / "other/data")
+    with pytest.raises(SystemExit, match=r"No such file .*checksums"):
+        train(tmp_path / "other")
 
 
 def test_fewer_samples_than_processes_can_share_are_refused(tmp_path: Path) -> None:
