@@ -122,10 +122,15 @@ def measure(setup: Setup) -> SegmentationSpeed:
 
 
 def photographs(setup: Setup, out: Path, count: int) -> list[Path]:
-    """Files as large as photographs."""
-    counts = {"train": count - 1, "val": 1}
-    people = copies(setup.people, out, setup.tree, counts, setup.scale.photograph)
-    return sorted((people.path / "JPEGImages").iterdir())
+    """Files as large and as oblong as photographs, of which the root sees both ends too."""
+    counts, side = {"train": count - 1, "val": 1}, setup.scale.photograph
+    people = copies(setup.people, out, setup.tree, counts, side)
+    paths = sorted((people.path / "JPEGImages").iterdir())
+    for path in paths:
+        with Image.open(path) as image:
+            if image.width == image.height:  # as rendered people are
+                image.crop((0, side // 8, side, side - side // 8)).save(path, quality=90)
+    return paths
 
 
 def segment(paths: Sequence[Path], segmenter: Segmenter, out: Path) -> None:

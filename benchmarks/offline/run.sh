@@ -66,6 +66,6 @@ done
 CUDA_VISIBLE_DEVICES='' python3 -m benchmarks.offline.collect "$work/trainings" "$out" --last
 # Those that would start the next trainings first.
 kill $(jobs -p) 2>/dev/null || true
-pkill -f train_stage || true
+pkill -g 0 -f train_stage || true # of this script alone
 tail -n 3 "$work/trainings/tests.log"
 echo "[$SECONDS s] end"
