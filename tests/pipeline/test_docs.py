@@ -241,10 +241,10 @@ def test_the_example_becomes_a_segmenter(animals):
 def test_params_that_do_not_fit_are_refused_as_the_page_says(animals):
     animals["tree"]["scene"]["animal"]["fish"] = {"fin": 4}
     animals["train"]["input_size"] = "big"
-    animals["final"]["modus"] = animals["final"].pop("mode")
-    YAML().dump(animals, Path("profiles/animals.yaml"))
+    animals["final"]["modus"] = "hard"
+    YAML().dump(animals, Path("params.yaml"))
     with pytest.raises(ParamsError) as refused:
-        check_all(Path("profiles/animals.yaml"))
+        check_all(Path("params.yaml"))
     assert said(str(refused.value)), refused.value
 
 
