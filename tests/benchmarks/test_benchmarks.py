@@ -197,7 +197,7 @@ def test_steps_of_growth(step, setup, tree, monkeypatch, capsys, tmp_path):
 
 def check_figures(figures: dict[str, float]) -> None:
     assert figures.keys() == {"seconds", "mebibytes"}
-    assert 0 < figures["seconds"] < 100
+    assert figures["seconds"] > 0
     assert 50 < figures["mebibytes"] < 10_000
 
 
