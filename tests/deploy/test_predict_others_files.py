@@ -41,11 +41,7 @@ def contents() -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-@settings(
-    max_examples=15,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     sources=st.sets(st.sampled_from(SOURCES), min_size=1),
     theirs=st.sets(st.sampled_from(THEIRS), max_size=3),

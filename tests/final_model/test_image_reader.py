@@ -201,7 +201,7 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     return [path.read_bytes() for path in files if path.stat().st_size < 20_000]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_damaged_files_give_an_image_or_an_error(contents, data) -> None:
     content = bytearray(data.draw(st.sampled_from(contents)))

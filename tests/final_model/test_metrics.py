@@ -150,7 +150,7 @@ def test_quartiles_go_from_small_people_to_large_ones():
     assert sum(row["images"] for row in table.values()) == 8
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(arrays(np.uint8, (6, 6), elements=st.sampled_from([0, 1, 2, 3, 4, 5, 6, 255])))
 def test_a_perfect_prediction_scores_one_at_every_level(truth):
     prediction = np.where(truth == 255, 0, truth)
@@ -172,7 +172,7 @@ def test_oracle_figures_stand_only_below_the_given_level():
 LEVELS = {0: [UPPER + LOWER], 1: [UPPER, LOWER], 2: [[1], [2], [4], [6], [3], [5]]}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     truths=arrays(np.uint8, (3, 6, 6), elements=st.sampled_from([*range(7), 255])),
     predictions=arrays(np.uint8, (3, 6, 6), elements=st.integers(0, 6)),

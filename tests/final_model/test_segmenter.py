@@ -23,7 +23,7 @@ from train_stage.node_split import NodeSplit
 
 @pytest.mark.parametrize("tree", TREES, ids=["people", "deep"])
 @pytest.mark.parametrize("mode", ["hard", "product"])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_perfect_experts_give_the_true_label_map(tree, mode, seed):
     labels = random_labels(tree, seed)
@@ -32,7 +32,7 @@ def test_perfect_experts_give_the_true_label_map(tree, mode, seed):
 
 
 @pytest.mark.parametrize("tree", TREES, ids=["people", "deep"])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_child_never_has_a_pixel_outside_its_parent(tree, seed):
     generator = torch.Generator().manual_seed(seed)

@@ -247,7 +247,7 @@ def keys_of(section: dict[str, Any], *above: str) -> list[tuple[str, ...]]:
     return found
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_any_change_of_the_settings_loads_or_is_a_value_error(data, settings_of):
     folder, original = settings_of

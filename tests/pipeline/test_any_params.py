@@ -42,7 +42,7 @@ def mutations(draw: st.DrawFn) -> tuple[dict[str, Any], tuple[Any, ...]]:
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@settings(max_examples=300)
 @given(mutations())
 def test_any_mutation_is_valid_or_refused_by_its_name(mutation):
     sections, path = mutation
@@ -66,7 +66,7 @@ def assert_plan(sections: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=200)
 @given(
     key=st.sampled_from(
         [*REFUSED, *(f"experts.body.{k[6:]}" for k in REFUSED if k[:6] == "train.")]

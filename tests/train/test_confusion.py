@@ -16,7 +16,7 @@ truths = arrays(np.uint8, SHAPE, elements=st.sampled_from([*range(CLASSES), 255]
 predictions = arrays(np.uint8, SHAPE, elements=st.integers(0, CLASSES - 1))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(truths.filter(lambda truth: (truth != 255).any()), predictions)
 def test_equals_scikit_learn(truth: np.ndarray, prediction: np.ndarray) -> None:
     pair = truth[truth != 255], prediction[truth != 255]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from torch import Tensor
@@ -56,7 +56,6 @@ def test_box_of_a_strip_is_widened_before_the_margin() -> None:
 regions = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=30)).filter(np.any)
 
 
-@settings(deadline=None)
 @given(regions, st.floats(0, 1), st.floats(1, 4))
 def test_box_contains_every_pixel_of_the_region(
     region: np.ndarray, margin: float, max_aspect: float
