@@ -25,7 +25,6 @@ from deploy.predict.images import BATCH
 from deploy.predict.jobs import Job
 from deploy.predict.output_files import PredictionFiles, Wanted
 from final_model_stage.image_reader import DecodedImage
-from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import read_labels
 
@@ -266,7 +265,6 @@ def test_without_ray_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "ray", None)
     assert run("a.png", "--ray") == 2
     assert "pip install '.[ray]'" in capsys.readouterr().err
-    assert isinstance(TorchSegmenter.load("models/segmenter").tree, ClassTree)
 
 
 @pytest.mark.parametrize("words", [[], ["--keep-folders"]])

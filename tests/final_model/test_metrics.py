@@ -95,7 +95,8 @@ def test_ignored_pixels_do_not_count():
 
 
 def test_the_published_775_is_what_six_classes_on_two_class_maps_give():
-    """Merge the label maps IN PLACE to two classes, then score six, absent ones as 1: (2a+4)/6."""
+    """Merge the label maps IN PLACE to two classes, then score six, absent ones as 1: (2a+4)/6,
+    which makes the reference's mIoU_2, .77505, of its mIoU_1, .32516."""
     truth, prediction = random_maps(3)
     honest = dataset_level_miou(counts_of(truth, prediction), TREE)
 
@@ -110,8 +111,6 @@ def test_the_published_775_is_what_six_classes_on_two_class_maps_give():
     artefact = np.where(np.isnan(ious), 1, ious).mean()
     assert artefact == pytest.approx((2 * a + 4) / 6)
     assert a == pytest.approx(honest["mIoU_1"], abs=1e-6)
-    # With the reference's mIoU_1 = .32516 this is its mIoU_2, .77505.
-    assert pytest.approx(0.77505, abs=1e-5) == (2 * 0.32516 + 4) / 6
     assert artefact > honest["mIoU_2"] + 0.2
 
 
