@@ -12,7 +12,7 @@ from PIL import Image
 
 from final_model_stage.pipeline.merge_profile import merge_profile
 from preprocessing_stage.converters import __main__ as importer
-from preprocessing_stage.converters.import_dataset import split_randomly, upright
+from preprocessing_stage.converters.import_dataset import upright
 from preprocessing_stage.dataset.check_dataset import listing_problems
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_image, read_labels
@@ -227,14 +227,6 @@ def test_masks_without_names_for_their_ids_are_refused(tmp_path: Path) -> None:
     DRAWN.id_masks(tmp_path / "masks")
     with pytest.raises(SystemExit, match=r"a\.png: holds ids; give --classes"):
         run("masks", tmp_path / "images", tmp_path / "masks", "--show")
-
-
-def test_a_random_split_is_that_of_its_seed() -> None:
-    ids = [f"{number:03}" for number in range(50)]
-    first = split_randomly(ids, 0.2, 0)
-    assert len(first["val"]) == 10 and sorted(first["train"] + first["val"]) == ids
-    assert split_randomly(ids, 0.2, 0) == first
-    assert split_randomly(ids, 0.2, 1) != first
 
 
 def test_left_and_right_change_places_in_the_profile(tmp_path: Path) -> None:
