@@ -22,13 +22,13 @@ from damage import (
     npy_header,
     npz_called_npy,
     photograph,
-    png_of,
     problems_of,
     relabel,
     save_png,
     text_bomb,
     with_ids,
 )
+from drawn_files import png
 from PIL import Image
 
 from preprocessing_stage.dataset.check_dataset import read_pair
@@ -75,12 +75,12 @@ SAMPLES: dict[str, tuple[Damage, str, str]] = {
         "required argument is not an integer",
     ),
     "photograph of more pixels than are read": (
-        lambda f: photograph(f).write_bytes(png_of(64_001, 1000, b"")),
+        lambda f: photograph(f).write_bytes(png(64_001, 1000, 8, 0, b"")),
         IMAGE,
         "is 64001 x 1000, more than 64,000,000 pixels; scale it down",
     ),
     "decompression bomb": (
-        lambda f: photograph(f).write_bytes(png_of(2**30, 2**30, b"")),
+        lambda f: photograph(f).write_bytes(png(2**30, 2**30, 8, 0, b"")),
         IMAGE,
         "decompression bomb",
     ),
@@ -112,7 +112,7 @@ SAMPLES: dict[str, tuple[Damage, str, str]] = {
         "picture mode is 1, needs",
     ),
     "label map of 4 bits": (  # Pillow makes id 17 of 1
-        lambda f: label_map(f).write_bytes(png_of(32, 24, (b"\0" + b"\x11" * 16) * 24, bits=4)),
+        lambda f: label_map(f).write_bytes(png(32, 24, 4, 0, (b"\0" + b"\x11" * 16) * 24)),
         LABELS,
         "gray of fewer than 8 bits, needs 8",
     ),
@@ -128,12 +128,12 @@ SAMPLES: dict[str, tuple[Damage, str, str]] = {
         "",
     ),
     "label map of more pixels than it has": (
-        lambda f: label_map(f).write_bytes(png_of(8000, 8000, b"\0" * 100)),
+        lambda f: label_map(f).write_bytes(png(8000, 8000, 8, 0, b"\0" * 100)),
         LABELS,
         "runcated",
     ),
     "label map of more pixels than are read": (
-        lambda f: label_map(f).write_bytes(png_of(8000, 8001, b"")),
+        lambda f: label_map(f).write_bytes(png(8000, 8001, 8, 0, b"")),
         LABELS,
         "is 8000 x 8001, more than 64,000,000 pixels",
     ),

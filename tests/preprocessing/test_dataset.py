@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from damage import label_map, photograph
 from PIL import Image
 
 from preprocessing_stage.dataset.check_dataset import listing_problems, read_pair, read_pairs
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_image, read_labels
-
-
-def photograph(folder: Path, sample: str = "train_000") -> Path:
-    return folder / "JPEGImages" / f"{sample}.jpg"
-
-
-def label_map(folder: Path, sample: str = "train_000") -> Path:
-    return folder / "gt_masks" / f"{sample}.png"
 
 
 def test_an_undamaged_folder_has_no_problem(folder, tree):
