@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from ruamel.yaml import YAML
+from tiny_network import TINY_NETWORK
 
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree, tree_problems
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, write_labels, write_listing
@@ -33,12 +34,7 @@ TINY = {
     "train.input_size": 32,
     "train.encoder_weights": None,
     "train.init_from": None,
-    "train.model": {
-        **{"encoder": "unet", "base_channels": 8, "max_channels": 16, "depth": 2},
-        **{"stem_stride": 2, "initial_pool": 1, "norm": "layer", "dropout": 0.1},
-        **{"finest_scale": 0, "parent_channels": False, "rejects": False},
-        "targets": "leaves",
-    },
+    "train.model": TINY_NETWORK,
     "train.regions": "labelled",
     "out_of_fold.map_size": 16,
     "out_of_fold.training": {},

@@ -8,6 +8,7 @@ import pytest
 import torch
 from drawings import SECTION, TREE, bands, photograph
 from PIL import Image
+from tiny_network import TINY_NETWORK
 
 from final_model_stage.chain.settings import ExpertSettings, Settings
 from final_model_stage.segmenter import TorchSegmenter
@@ -38,20 +39,7 @@ final:
 @pytest.fixture
 def segmenter() -> TorchSegmenter:
     torch.manual_seed(0)
-    model = ModelParams(
-        encoder="unet",
-        base_channels=4,
-        max_channels=16,
-        depth=2,
-        stem_stride=2,
-        initial_pool=1,
-        norm="layer",
-        dropout=0,
-        finest_scale=0,
-        parent_channels=False,
-        rejects=False,
-        targets="leaves",
-    )
+    model = ModelParams(**TINY_NETWORK | {"base_channels": 4})
     settings = ExpertSettings(input_size=32, box_margin=0.1, model=model)
     return TorchSegmenter(
         Settings(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_network
 from doc_pages import blocks, commands
 from dvc.cli.parser import get_main_parser
 from PIL import Image
@@ -190,14 +191,12 @@ def animals(tmp_path, monkeypatch):
     exec(compile(program, "docs/own_data.md", "exec"), {})
     [changes] = blocks("docs/own_data.md", "yaml")
     own = YAML(typ="safe", pure=True).load(changes)
-    size = {"base_channels": 8, "max_channels": 16, "depth": 2, "finest_scale": 0}
-    network = {"encoder": "unet"} | size
     tiny = {"input_size": 32, "epochs": 1, "decoder_epochs": 1, "precision": "32-true"}
     params = merge(
         read_yaml(ROOT / "params.yaml") | own,
         {
             "data": {"folder": "animals", "longest_side": 64},
-            "train": {**tiny, "model": network},
+            "train": {**tiny, "model": tiny_network.SIZE},
             "shared": {"encoder_weights": None, "epochs": 2},
             "final": {"bootstrap": 100, "precision": "32-true"},
         },

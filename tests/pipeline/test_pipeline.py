@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_network
 from PIL import Image
 from ruamel.yaml import YAML
 
@@ -62,14 +63,7 @@ def tiny_params(data):
         "decoder_epochs": 1,
         "precision": "32-true",
         "encoder_weights": None,
-        "model": params["train"]["model"]
-        | {
-            "encoder": "unet",
-            "base_channels": 8,
-            "max_channels": 16,
-            "depth": 2,
-            "finest_scale": 0,
-        },
+        "model": params["train"]["model"] | tiny_network.SIZE,
     }
     params["shared"] = {"init_from": None}
     params["experts"] = {name: {} for name in EXPERTS}
