@@ -33,6 +33,8 @@ from final_model_stage.segmentation import (
 
 WATCHED_GRAPH = "views.onnx.gz"
 """The graph that also gives what each expert sees; it takes longer to open."""
+PARTS = ("used", "crop", "mask", "probabilities")
+"""What it gives of each view."""
 MAX_GRAPH_BYTES = 2**26
 """Of an unpacked graph; those of this project have some 2 MB."""
 
@@ -118,11 +120,10 @@ class OnnxSegmenter(Segmenter):
     def _segment_watched(self, image: np.ndarray, watch: Watcher) -> Segmentation:
         session = self._session(_cores(), watched=True)
         views = json.loads(session.get_modelmeta().custom_metadata_map["views"])
-        parts = ("used", "crop", "mask", "probabilities")
-        names = [f"view{k}.{part}" for k in range(len(views)) for part in parts]
+        names = [f"view{k}.{part}" for k in range(len(views)) for part in PARTS]
         labels, shares, *seen = session.run(["labels", "probabilities", *names], {"image": image})
         for number, expert in enumerate(views):
-            used, *shown = seen[number * len(parts) : (number + 1) * len(parts)]
+            used, *shown = seen[number * len(PARTS) : (number + 1) * len(PARTS)]
             if used:
                 watch(SeenView(expert, *shown))
         return Segmentation(labels, shares, self.tree)

@@ -14,14 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
-from PIL import Image
 
 from final_model_stage.chain.image_input import ImageInput, to_rgb
 from final_model_stage.chain.settings import Settings
 from preprocessing_stage.dataset.class_tree import ClassTree
+from preprocessing_stage.dataset.shrink import nearest
 
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 
@@ -93,9 +93,12 @@ class Segmenter(ABC):
 
         fast: one view by each expert, without test-time augmentation, whatever the settings say.
         device: of PyTorch; None = a GPU where there is one.
-        Raises OSError, or ValueError if the folder's files do not fit; ImportError where it takes
-        a package that is not installed.
+        Raises OSError; ValueError if the folder's files do not fit, or for another precision;
+        ImportError where it takes a package that is not installed.
         """
+        if precision not in get_args(Precision):
+            known = ", ".join(get_args(Precision))
+            raise ValueError(f"precision {precision!r} is unknown; take one of {known}")
         from final_model_stage.onnx_segmenter import OnnxSegmenter, prefers_onnx
 
         if prefers_onnx(Path(path), precision, fast, device):
@@ -111,14 +114,13 @@ class Segmenter(ABC):
         """
         pixels, size = to_rgb(image)
         [labels] = self.label_maps([pixels])
-        if labels.shape == size:
-            return labels
-        return np.asarray(Image.fromarray(labels).resize(size[::-1], Image.Resampling.NEAREST))
+        return nearest(labels, size)
 
     def segment(self, image: ImageInput, watch: Watcher | None = None) -> Segmentation:
         """Leaf ids with probabilities and uncertainty; of a file, sides up to 2,048 pixels.
 
-        watch: is called with each view that an expert predicts.
+        watch: is called with each view that an expert predicts. Raises ValueError in ONNX Runtime
+        with `fast`, for which no graph is recorded that gives the views.
         """
         pixels, _ = to_rgb(image)
         self._check([pixels])

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from preprocessing_stage.dataset.atomic_write import atomic_write, replace_folder
@@ -35,7 +34,7 @@ from preprocessing_stage.dataset.file_lock import file_lock
 from preprocessing_stage.dataset.packed_samples import CHECKSUMS
 from preprocessing_stage.dataset.plausibility import Signs, findings, signs
 from preprocessing_stage.dataset.refusal import refused_in_words
-from preprocessing_stage.dataset.shrink import shrink, shrunken_size
+from preprocessing_stage.dataset.shrink import nearest, shrink, shrunken_size
 from preprocessing_stage.params import load_params
 from preprocessing_stage.paths import FINDINGS, PACKED, STATISTICS
 
@@ -59,14 +58,11 @@ class Sample:
 
 def prepare(pair: Pair, longest_side: int) -> Sample:
     """Scale a pair down and count what the statistics need."""
-    height, width = shrunken_size(pair.labels.shape, longest_side)
     chroma = histogram(chroma_of(pair.image))
     return Sample(
         id=pair.id,
         image=shrink(pair.image, longest_side),
-        labels=np.asarray(
-            Image.fromarray(pair.labels).resize((width, height), Image.Resampling.NEAREST)
-        ),
+        labels=nearest(pair.labels, shrunken_size(pair.labels.shape, longest_side)),
         own_size=pair.labels.shape,
         pixels=pair.pixels,
         chroma=(

@@ -18,7 +18,7 @@ from deploy.demo.trace import ExpertTrace, TracedView, segment_with_trace
 from final_model_stage.reporting.templates import css
 from final_model_stage.segmentation import Segmentation, Segmenter
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
-from preprocessing_stage.dataset.shrink import shrink
+from preprocessing_stage.dataset.shrink import nearest, shrink
 from preprocessing_stage.drawing.palette import class_colours
 from train_stage.colour_statistics import MEAN
 
@@ -67,13 +67,6 @@ def bilinear(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(H, W) float32, scaled to `size`, with 0 to 1 kept."""
     image = Image.fromarray(values)
     return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR)).clip(0, 1)
-
-
-def nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) of uint8 or bool, scaled to `size` by nearest neighbour."""
-    if values.shape == size:
-        return values
-    return np.asarray(Image.fromarray(values).resize(size[::-1], Image.Resampling.NEAREST))
 
 
 def levels(tree: ClassTree) -> list[list[dict[str, Any]]]:

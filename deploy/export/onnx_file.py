@@ -21,11 +21,10 @@ from torch import Tensor
 
 from deploy.export.graph import ChainGraph, export_chain
 from final_model_stage.chain.settings import Settings
+from final_model_stage.onnx_segmenter import PARTS
 from train_stage.model import Expert
 
 DOMAIN = "person_parts"
-PARTS = ("used", "crop", "mask", "probabilities")
-"""What a watched graph gives of each view."""
 
 
 def chain_model(

@@ -102,6 +102,8 @@ def _run(arguments: argparse.Namespace) -> int:
         by_source = {str(job.source): job for job in todo}
         stamps = {source: stamp(job.source, digest) for source, job in by_source.items()}
         _say_what_has_no_effect(jobs, files.wanted)
+        if arguments.ray_workers and not arguments.ray:
+            print("--ray-workers: has no effect without --ray", file=sys.stderr)
         if arguments.ray:
             from deploy.predict.ray_cluster import predict_on_ray
 
@@ -211,7 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--skip-existing", action="store_true", help="resume an interrupted run")
     add(
         "--max-pixels",
-        type=int,
+        type=_positive,
         default=MAX_PIXELS,
         metavar="N",
         help=f"refuse larger images, default {MAX_PIXELS:,}: a pixel takes 4 bytes or more",
@@ -223,8 +225,19 @@ def _parser() -> argparse.ArgumentParser:
         help="of the networks, default %(default)s",
     )
     add("--ray", action="store_true", help="on the Ray cluster RAY_ADDRESS, or on a local one")
-    add("--ray-workers", type=int, metavar="N", help="segmenters, default one for each GPU or CPU")
+    add(
+        "--ray-workers",
+        type=_positive,
+        metavar="N",
+        help="segmenters, default one for each GPU or CPU",
+    )
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive integer")
+    return int(text)
 
 
 if __name__ == "__main__":

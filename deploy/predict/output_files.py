@@ -35,6 +35,7 @@ from final_model_stage.image_reader import DecodedImage
 from final_model_stage.segmentation import Segmentation
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
+from preprocessing_stage.dataset.shrink import nearest
 from preprocessing_stage.drawing.overlay import overlay
 from preprocessing_stage.drawing.palette import class_colours, palette
 
@@ -130,7 +131,7 @@ class PredictionFiles:
         paths = self.paths(name)
         for path in paths.values():
             path.parent.mkdir(parents=True, exist_ok=True)
-        full = enlarged(labels, image.size)
+        full = nearest(labels, image.size)
         self.write_labels(paths["labels"], full)
         for k in self.wanted.levels:
             table, colours, classes = _level(self.tree, k)
@@ -151,12 +152,9 @@ class PredictionFiles:
 
         labels: (h, w) uint8 leaf ids of `image.image`.
         """
-        picture = Image.fromarray(number_people(labels))
-        if labels.shape != image.size:
-            picture = picture.resize(image.size[::-1], Image.Resampling.NEAREST)
-        with atomic_write(self.paths(name)["instances"], "wb") as file:
-            picture.save(file, "PNG")
-        return people(np.asarray(picture))
+        numbers = nearest(number_people(labels), image.size)
+        _save_png(self.paths(name)["instances"], numbers)
+        return people(numbers)
 
     def _write_details(
         self, paths: dict[str, Path], image: DecodedImage, details: Segmentation
@@ -171,7 +169,7 @@ class PredictionFiles:
                 )
         if self.wanted.uncertainty:
             gray = (details.uncertainty * 255).round().clip(0, 255).astype(np.uint8)
-            _save_png(paths["uncertainty"], _resize(gray, image.size, Image.Resampling.BILINEAR))
+            _save_png(paths["uncertainty"], _bilinear(gray, image.size))
         if self.wanted.cutout:
             _save_png(paths["cutout"], np.dstack([image.image, alpha(details)]))
 
@@ -183,11 +181,6 @@ def alpha(details: Segmentation) -> np.ndarray:
     foreground = 1 - details.leaf_probabilities[background].sum(0)
     opacity: np.ndarray = ((foreground - 0.25) * 2).clip(0, 1)
     return (opacity * 255).round().astype(np.uint8)
-
-
-def enlarged(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(h, w) uint8 leaf ids -> (*size) uint8."""
-    return _resize(labels, size, Image.Resampling.NEAREST)
 
 
 def areas(labels: np.ndarray, tree: ClassTree) -> dict[str, int]:
@@ -213,15 +206,15 @@ def _level(tree: ClassTree, k: int) -> tuple[np.ndarray, np.ndarray, dict[int, s
     )
 
 
-def _resize(values: np.ndarray, size: tuple[int, int], how: Image.Resampling) -> np.ndarray:
+def _bilinear(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(h, w) uint8 -> (*size) uint8."""
     if values.shape == size:
         return values
-    return np.asarray(Image.fromarray(values).resize(size[::-1], how))
+    return np.asarray(Image.fromarray(values).resize(size[::-1], Image.Resampling.BILINEAR))
 
 
 def _save_png(path: Path, values: np.ndarray) -> None:
-    """(H, W) or (H, W, 4) uint8."""
+    """(H, W) of uint8 or uint16, or (H, W, 4) uint8."""
     with atomic_write(path, "wb") as file:
         Image.fromarray(values).save(file, "PNG")
 

@@ -15,12 +15,13 @@ from deploy.predict.frame_files import frame_path, remove_frames
 from deploy.predict.images import BATCH, predictions
 from deploy.predict.index import Entry
 from deploy.predict.jobs import Job
-from deploy.predict.output_files import PredictionFiles, Wanted, alpha, areas, enlarged
+from deploy.predict.output_files import PredictionFiles, Wanted, alpha, areas
 from deploy.predict.video_reader import Frame, Video, open_video, require_av
 from deploy.predict.video_writer import H264, PRORES_4444, VideoWriter, takes_sound, video_writer
 from final_model_stage.image_reader import DecodeError
 from final_model_stage.segmentation import Segmentation, Segmenter
 from preprocessing_stage.dataset.prefetch import batches, prefetch
+from preprocessing_stage.dataset.shrink import nearest
 from preprocessing_stage.drawing.overlay import overlay
 from preprocessing_stage.drawing.palette import palette
 
@@ -84,7 +85,7 @@ class _Outputs:
         tree = self._files.tree
         self._count, self._last = self._count + 1, frame.seconds
         self._size = self._size if self._count > 1 else frame.size
-        full = enlarged(labels, frame.size)
+        full = nearest(labels, frame.size)
         self._pixels.update(areas(full, tree))
         for kind, writer in self._writers.items():
             if kind == "overlay":

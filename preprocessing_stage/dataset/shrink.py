@@ -1,4 +1,4 @@
-"""How large images are scaled down, the same for training and for the final segmenter."""
+"""How images are scaled down, the same for training and for the final segmenter, and label maps."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ def shrink(image: np.ndarray, longest_side: int) -> np.ndarray:
     if size == image.shape[:2]:
         return image
     return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC))
+
+
+def nearest(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Label map or mask (H, W), uint8, uint16 or bool, scaled to `size`: classes are not mixed."""
+    if labels.shape == size:
+        return labels
+    return np.asarray(Image.fromarray(labels).resize(size[::-1], Image.Resampling.NEAREST))
 
 
 def shrunken_size(size: tuple[int, int], longest_side: int) -> tuple[int, int]:

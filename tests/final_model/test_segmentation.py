@@ -9,6 +9,7 @@ from PIL import Image
 from segmenter_fixtures import make_segmenter, random_image
 
 from final_model_stage.chain.image_input import to_rgb
+from final_model_stage.segmentation import Segmenter
 
 
 @pytest.mark.parametrize(
@@ -71,3 +72,9 @@ def test_a_forked_process_is_told_instead_of_waiting_for_ever(monkeypatch):
     monkeypatch.setattr(os, "getpid", lambda: 1)
     with pytest.raises(RuntimeError, match="forked after the segmenter was loaded"):
         segmenter(random_image())
+
+
+def test_an_unknown_precision_is_refused_whatever_would_run(tmp_path):
+    make_segmenter().save(tmp_path / "segmenter")
+    with pytest.raises(ValueError, match="precision 'bf16' is unknown; take one of auto, 32-true"):
+        Segmenter.load(tmp_path / "segmenter", "bf16")

@@ -68,7 +68,7 @@ def test_console_scripts_are_functions(wheel: zipfile.ZipFile) -> None:
     [name] = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
     scripts = ConfigParser()
     scripts.read_string(wheel.read(name).decode())
-    assert len(scripts["console_scripts"]) == 6
+    assert len(scripts["console_scripts"]) == 7
     for target in scripts["console_scripts"].values():
         module, _, function = target.partition(":")
         assert callable(getattr(importlib.import_module(module), function))
