@@ -132,6 +132,31 @@ def test_a_frame_without_jitter_is_the_box_or_up_to_a_tenth_larger() -> None:
         assert (shift <= torch.tensor([40, 20]) * 0.05).all()
 
 
+def sides_near(box: Tensor, params: AugmentationParams) -> Tensor:
+    """Widths and heights (2, 2000) of upright frames, as shares of the box's."""
+    drawn = random_numbers(0, [1] * 2000, range(2000))
+    frames = random_frames(box.expand(2000, 4), params, drawn.frame)
+    return frames[:, :, :2].diagonal(dim1=1, dim2=2).T / box_frame(box).diagonal()[:, None]
+
+
+def test_a_crop_has_between_the_least_and_the_largest_side_of_the_params() -> None:
+    box = torch.tensor([10.0, 20, 50, 40])
+    width, height = sides_near(box, jitter(min_crop_scale=0.5, max_crop_scale=1.2))
+    torch.testing.assert_close(width, height)
+    assert 0.5 <= width.min() < 0.51
+    assert 1.19 < width.max() <= 1.2
+    # Areas are uniform from 0.25 to 1.44.
+    assert (width**2).mean().item() == pytest.approx(0.845, abs=0.03)
+
+
+def test_a_crop_is_stretched_up_to_the_params_and_keeps_its_area() -> None:
+    box = torch.tensor([10.0, 20, 50, 40])
+    width, height = sides_near(box, jitter(max_crop_scale=1, aspect=0.5))
+    torch.testing.assert_close(width * height, torch.ones(2000))
+    assert 1 / 1.5 <= (width / height).min() < 0.67
+    assert 1.49 < (width / height).max() <= 1.5
+
+
 def test_rotation_turns_without_shearing() -> None:
     box = torch.tensor([10.0, 20, 50, 40])
     angles = set()
