@@ -95,6 +95,15 @@ def test_a_region_grows(split: PackedSplit) -> None:
     np.testing.assert_allclose(grown, [5 * 1.2, 7, 35 * 1.2, 33], atol=1e-4)
 
 
+def test_the_box_of_a_region_is_widened_and_has_a_margin(split: PackedSplit) -> None:
+    # 28.8 wide and 20 high around (24, 20).
+    for changes, half in (({"max_box_aspect": 1}, 14.4), ({"box_margin": 0.25}, 14.4 + 7.2)):
+        box = samples(split, **changes).boxes[0].tolist()
+        assert box[0::2] == pytest.approx([24 - half, 24 + half])
+    assert samples(split, max_box_aspect=1).boxes[0, 1].item() == pytest.approx(20 - 14.4)
+    assert samples(split, max_box_aspect=2).boxes[0, 1].item() == pytest.approx(10)
+
+
 def test_what_the_parent_overlooks_has_its_true_region(split: PackedSplit) -> None:
     np.save(OUT_OF_FOLD / "train.npy", np.zeros((3, 3, SIZE, SIZE), np.uint8))
     batch = samples(split, input_size=40, zoom=False)[[(0, 0)]]
