@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +17,14 @@ from train_fixtures import NO_JITTER, expert_params, packed_split
 from final_model_stage.chain.views import predict
 from final_model_stage.pipeline import check_params
 from preprocessing_stage.dataset.class_tree import ClassTree, unlisted_sides
-from train_stage.dataset import ExpertSamples
+from preprocessing_stage.dataset.packed_samples import PackedSplit
+from preprocessing_stage.paths import OUT_OF_FOLD
+from train_stage import predict_out_of_fold
+from train_stage.dataset import Batch, ExpertSamples
+from train_stage.expert_params import ExpertParams
+from train_stage.params import MachineParams
+from train_stage.parents import ParentPredictions
+from train_stage.task import Task
 
 SECTION = {"person": {"background": 0, "arms": {"left_arm": 1, "right_arm": 2}, "head": 3}}
 SWAP = [["left_arm", "right_arm"]]
@@ -65,20 +75,87 @@ def test_check_params_warns_of_them(
     assert "WARNING: left_arm and right_arm look like two sides" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("flip", [0, 1])
-def test_a_flipped_sample_has_its_sides_exchanged(tmp_path: Path, flip: int) -> None:
+def two_arms() -> np.ndarray:
+    """Label map (32, 32): both are as far from the edges, so a flip with exchanged sides changes
+    nothing."""
     labels = np.zeros((32, 32), np.uint8)
     labels[8:24, 4:12], labels[8:24, 20:28] = 1, 2
-    split = packed_split(tmp_path, [(random_image(shape=(32, 32)), labels)])
-    params = expert_params(
-        input_size=32, augmentation={**NO_JITTER, "max_crop_scale": 1, "flip": flip}
-    )
+    return labels
+
+
+@pytest.fixture
+def split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackedSplit:
+    monkeypatch.chdir(tmp_path)
+    return packed_split(tmp_path, [(random_image(shape=(32, 32)), two_arms())])
+
+
+def flipped_params(flip: int, **changes: Any) -> ExpertParams:
+    jitter = {**NO_JITTER, "max_crop_scale": 1, "flip": flip}
+    return expert_params("body", input_size=32, augmentation=jitter, **changes)
+
+
+@pytest.mark.parametrize("flip", [0, 1])
+def test_a_flipped_sample_has_its_sides_exchanged(split: PackedSplit, flip: int) -> None:
     tree = ClassTree(SECTION, SWAP)
-    samples = ExpertSamples(split, tree, "person", params, augment=True)
+    samples = ExpertSamples(split, tree, "person", flipped_params(flip), augment=True)
     target = samples[[(1, 0)]].target[0]
-    expected = torch.from_numpy(labels).long()
-    # Both arms are as far from the edges: a flip with exchanged sides changes nothing.
-    assert torch.equal(target, expected)
+    assert torch.equal(target, torch.from_numpy(two_arms()).long())
+
+
+@pytest.mark.parametrize("flip", [0, 1])
+def test_a_flipped_sample_is_told_its_parent_with_sides_exchanged(
+    split: PackedSplit, flip: int
+) -> None:
+    told = np.zeros((1, 4, 32, 32), np.uint8)
+    told[:, 1:3, :, :16] = np.array([200, 55])[:, None, None]
+    told[:, 1:3, :, 16:] = np.array([55, 200])[:, None, None]
+    OUT_OF_FOLD.mkdir(parents=True)
+    np.save(OUT_OF_FOLD / "train.npy", told)
+    tree = ClassTree(SECTION, SWAP)
+    model = {"parent_channels": True}
+    params = flipped_params(flip, zoom=False, regions="predicted", parent_dropout=0, model=model)
+    parents = ParentPredictions(split, tree, "arms", 0, torch.device("cpu"))
+    samples = ExpertSamples(split, tree, "arms", params, augment=True, parents=parents)
+    parent = samples[[(1, 0)]].parent
+    assert parent is not None
+    torch.testing.assert_close(parent[0], torch.from_numpy(told[0, 1:3]).float() / 255)
+
+
+def out_of_fold(split: PackedSplit, tree: ClassTree, logits: Callable[[Batch], Tensor]) -> Tensor:
+    """What a network that gives such logits predicts of the sample, (leaves, 16, 16)."""
+    machine = MachineParams(devices=1, loader_workers=0)
+    task = Task("fold_0", tree, "person", flipped_params(0), machine, Path("unused"))
+    trainer = SimpleNamespace(fabric=SimpleNamespace(device=torch.device("cpu")), predict=logits)
+    return torch.from_numpy(predict_out_of_fold.predict(task, trainer, split, [0], 16)[0])
+
+
+def test_out_of_fold_a_network_that_follows_a_flip_is_averaged_with_itself(
+    split: PackedSplit,
+) -> None:
+    def logits(batch: Batch) -> Tensor:
+        return torch.cat([9 * batch.image, 9 * batch.region], 1)
+
+    image = torch.from_numpy(split.image(0) / np.float32(255)).permute(2, 0, 1)
+    expected = (9 * torch.cat([image, torch.ones(1, 32, 32)])).softmax(0)
+    expected = torch.nn.functional.avg_pool2d(expected, 2)
+    found = out_of_fold(split, ClassTree(SECTION), logits)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_out_of_fold_a_flipped_image_is_averaged_with_its_sides_exchanged(
+    split: PackedSplit,
+) -> None:
+    """Of a network that calls whatever is on its left the left arm."""
+    shares = torch.zeros(1, 4, 32, 32)
+    shares[:, 1, :, :16] = shares[:, 2, :, 16:] = 1
+
+    def logits(batch: Batch) -> Tensor:
+        return 99 * shares
+
+    aware = out_of_fold(split, ClassTree(SECTION, SWAP), logits)
+    torch.testing.assert_close(aware, shares[0, :, ::2, ::2])
+    unaware = out_of_fold(split, ClassTree(SECTION), logits)
+    torch.testing.assert_close(unaware[1:3], torch.full((2, 16, 16), 0.5))
 
 
 def test_a_flipped_view_is_averaged_with_its_sides_exchanged() -> None:
