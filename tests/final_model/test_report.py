@@ -1,5 +1,6 @@
 """The report: complete, self-contained, and the same bytes for the same results."""
 
+import csv
 import json
 import re
 from html.parser import HTMLParser
@@ -67,6 +68,20 @@ def test_every_class_expert_and_level_is_there(made, any_tree):
         assert f"{figures['per_image'][f'mIoU_{k}']:.3f}" in texts
     assert any("longest_side: 32" in text for text in texts)
     assert "nan" not in made[2].split("</style>")[1].lower().split()
+
+
+def test_a_row_of_the_confusion_is_a_true_class(made, any_tree):
+    [table] = re.findall(r'<table class="confusion">.*?</table>', made[2], re.S)
+    head, *rows = (Page(row).texts for row in re.findall(r"<tr.*?</tr>", table, re.S))
+    predicted = [text for text in head if text][1:]
+    with (made[1] / "final/confusion.csv").open(newline="") as file:
+        counts = {row.pop("truth"): row for row in csv.DictReader(file)}
+    names = [leaf.name for leaf in any_tree.root.leaves()]
+    assert predicted == [name.replace("_", " ") for name in names]
+    for name, row in zip(names, rows, strict=True):
+        total = sum(map(int, counts[name].values()))
+        shares = [f"{100 * int(counts[name][other]) / total:.0f}" for other in names]
+        assert [text for text in row if text] == [name.replace("_", " "), *shares]
 
 
 def test_what_packing_found_is_linked_from_the_top(made, tmp_path):
