@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from drawn_files import gray16, photograph, swapped_profile, transparent
 from PIL import Image
-from segmenter_fixtures import make_segmenter, random_image
+from segmenter_fixtures import PEOPLE, make_segmenter, random_image
+
+from final_model_stage.segmentation import Segmentation
+from preprocessing_stage.dataset.class_tree import ClassTree
 
 from final_model_stage.chain.image_input import to_rgb
 from final_model_stage.segmentation import Segmenter
@@ -65,6 +68,28 @@ def test_anything_else_is_refused_in_a_sentence(image):
 def test_a_level_that_the_tree_lacks_has_no_probabilities(level):
     with pytest.raises(ValueError, match=f"level is {level}; the tree has levels 0 to 2"):
         make_segmenter().segment(random_image()).probabilities(level)
+
+
+def test_uncertainty_is_the_entropy_over_its_maximum():
+    """Of five leaves; where one has all probability it is 0, where they are alike it is 1."""
+    cases = {
+        (1, 0, 0, 0, 0): 0,
+        (0.5, 0.5, 0, 0, 0): np.log(2) / np.log(5),
+        (0.5, 0.25, 0.25, 0, 0): 1.5 * np.log(2) / np.log(5),
+        (0.2, 0.2, 0.2, 0.2, 0.2): 1,
+    }
+    shares = np.array([*cases], np.float32).T[:, None]
+    found = Segmentation(np.zeros((1, 4), np.uint8), shares, ClassTree(PEOPLE)).uncertainty
+    np.testing.assert_allclose(found, [[*cases.values()]], atol=1e-6)
+
+
+def test_the_probability_of_a_class_is_the_sum_of_its_leaves():
+    """Leaves in the order of their ids: background, hand, foot, head, knee."""
+    shares = np.array([0.1, 0.2, 0.3, 0.15, 0.25], np.float32).reshape(5, 1, 1)
+    found = Segmentation(np.zeros((1, 1), np.uint8), shares, ClassTree(PEOPLE))
+    assert found.probability("upper").item() == pytest.approx(0.35)
+    level = {name: value.item() for name, value in found.probabilities(1).items()}
+    assert level == pytest.approx({"upper": 0.35, "lower": 0.55})
 
 
 def test_a_forked_process_is_told_instead_of_waiting_for_ever(monkeypatch):
