@@ -149,7 +149,7 @@ def test_coco_categories_may_begin_at_0(tmp_path: Path) -> None:
         np.testing.assert_array_equal(*names)
 
 
-def test_labelme_polygons_and_masks(tmp_path: Path, tree_file: Path) -> None:
+def test_labelme_polygons_rectangles_and_masks(tmp_path: Path, tree_file: Path) -> None:
     DRAWN.labelme(tmp_path / "labelme")
     run("labelme", tmp_path / "labelme", "--tree", tree_file, "--out", tmp_path / "out")
     check(tmp_path / "out")
