@@ -8,11 +8,9 @@ from drawn_files import gray16, photograph, swapped_profile, transparent
 from PIL import Image
 from segmenter_fixtures import PEOPLE, make_segmenter, random_image
 
-from final_model_stage.segmentation import Segmentation
-from preprocessing_stage.dataset.class_tree import ClassTree
-
 from final_model_stage.chain.image_input import to_rgb
-from final_model_stage.segmentation import Segmenter
+from final_model_stage.segmentation import Segmentation, Segmenter
+from preprocessing_stage.dataset.class_tree import ClassTree
 
 
 @pytest.mark.parametrize(
