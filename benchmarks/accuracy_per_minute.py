@@ -52,7 +52,7 @@ from preprocessing_stage.dataset.check_dataset import read_pairs, sound
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 from preprocessing_stage.drawing.palette import palette
-from preprocessing_stage.params import load_params as load_preprocessing_params
+from preprocessing_stage.params import load_preprocessing_params
 from preprocessing_stage.paths import RENDERED_PEOPLE, SEGMENTER, SHARED_FILE
 from preprocessing_stage.render_people import render_people
 from train_stage import train_shared as train_shared
@@ -60,7 +60,7 @@ from train_stage.colour_statistics import MEAN, STD
 from train_stage.confusion import confusion_matrix
 from train_stage.encoder_weights import load_encoder_weights
 from train_stage.expert_params import ExpertParams
-from train_stage.params import load_params
+from train_stage.params import load_train_params
 from train_stage.task import Task
 from train_stage.train_expert import run
 
@@ -103,7 +103,7 @@ def train_chain(workspace: Path, data: DatasetFolder, params: Path, share: float
 
 def shorter(params: Path, share: float) -> dict[str, Any]:
     """Changes of params that leave a share of all epochs, one at least."""
-    train = load_params(params)
+    train = load_train_params(params)
 
     def fewer(epochs: int) -> int:
         return max(1, round(share * epochs)) if epochs else 0
@@ -128,7 +128,7 @@ def train_baseline(
 
     Encoder weights, input, batch and peak learning rate are those of the shared network; fp32.
     """
-    tree, shared = load_preprocessing_params(params).class_tree, load_params(params).shared
+    tree, shared = load_preprocessing_params(params).class_tree, load_train_params(params).shared
     torch.manual_seed(shared.seed)
     network = unet(f"tu-{ENCODER}", len(tree.leaves), AS_THE_CHAIN)
     if shared.encoder_weights:

@@ -29,7 +29,7 @@ from final_model_stage.evaluation.confusion_counts import evaluate
 from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage import class_frequencies, find_grayscale, pack_samples
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
-from preprocessing_stage.params import load_params as load_preprocessing_params
+from preprocessing_stage.params import load_preprocessing_params
 from train_stage.loaders import make_loaders
 from train_stage.phases import phases
 from train_stage.precision import pick_precision

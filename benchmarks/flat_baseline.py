@@ -18,20 +18,20 @@ from safetensors.torch import load_file
 from final_model_stage.chain.settings import make_settings
 from final_model_stage.evaluation.confusion_counts import evaluate
 from final_model_stage.evaluation.metrics import summary
-from final_model_stage.params import load_params
+from final_model_stage.params import load_final_params
 from final_model_stage.print_results import table
 from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.atomic_write import write_json
 from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
-from preprocessing_stage.params import load_params as load_preprocessing_params
+from preprocessing_stage.params import load_preprocessing_params
 from preprocessing_stage.paths import PARAMS_FILE
 from train_stage.model import Expert
-from train_stage.params import load_params as load_train_params
+from train_stage.params import load_train_params
 
 
 def flat_segmenter(weights: Path, params: Path = PARAMS_FILE) -> TorchSegmenter:
     """The network of `weights` as a chain of one expert. Raises OSError, RuntimeError."""
-    preprocessing, final = load_preprocessing_params(params), load_params(params)
+    preprocessing, final = load_preprocessing_params(params), load_final_params(params)
     shared, tree = load_train_params(params).shared, preprocessing.class_tree.flat()
     network = Expert(shared.model, tree.leaves_of_children(tree.root.name))
     network.load_state_dict(load_file(weights))
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", choices=SPLITS, default="val")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(argv)
-    final = load_params(arguments.params)
+    final = load_final_params(arguments.params)
     segmenter = flat_segmenter(arguments.weights, arguments.params)
     evaluation = evaluate(segmenter, DatasetFolder(arguments.data), arguments.split)
     # Its leaves are in the flat tree's order.

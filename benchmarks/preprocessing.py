@@ -21,7 +21,7 @@ from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
 from preprocessing_stage.dataset.packed_samples import sample_rows
 from preprocessing_stage.find_grayscale import find_grayscale
 from preprocessing_stage.pack_samples import pack
-from preprocessing_stage.params import load_params
+from preprocessing_stage.params import load_preprocessing_params
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Findings:
 
 
 def measure(setup: Setup) -> Preprocessing:
-    data, scale = load_params(setup.params).data, setup.scale
+    data, scale = load_preprocessing_params(setup.params).data, setup.scale
     val = max(1, scale.preprocessed // 6)
     counts = {"train": scale.preprocessed - val, "val": val}
     folder = setup.folder / "preprocessing"

@@ -25,7 +25,7 @@ from preprocessing_stage.dataset.dataset_folder import (
     write_listing,
 )
 from preprocessing_stage.drawing.palette import palette
-from preprocessing_stage.params import RenderPeopleParams, load_params, read_yaml
+from preprocessing_stage.params import RenderPeopleParams, load_preprocessing_params, read_yaml
 from preprocessing_stage.paths import PARAMS_FILE
 from preprocessing_stage.render_people import render_people
 from train_stage.params import merge
@@ -91,12 +91,12 @@ class Setup:
 
     @property
     def tree(self) -> ClassTree:
-        return load_params(self.params).class_tree
+        return load_preprocessing_params(self.params).class_tree
 
 
 def render(out: Path, params: Path, count: int) -> DatasetFolder:
     """`count` people as the pipeline renders them, a fifth of them to validate on."""
-    own = load_params(params)
+    own = load_preprocessing_params(params)
     val = max(2, count // 5)
     wanted = RenderPeopleParams(
         seed=own.render_people.seed,

@@ -157,7 +157,7 @@ def flop_of_step(training: Trainer, batch: Batch) -> int:
     """Operations of forward and backward pass; a multiplication with its addition is two."""
     counter: Any = FlopCounterMode(display=False)
     with counter:
-        logits = scaled_up(training.parallel(batch.image, batch.region), batch)
+        logits = scaled_up(training.fabric_model(batch.image, batch.region), batch)
         dice_weight = training.params.loss.dice_weight
         training.fabric.backward(expert_loss(logits, batch.target, training.split, dice_weight))
     training.optimizer.zero_grad()

@@ -11,18 +11,18 @@ from safetensors.torch import load_file
 
 from final_model_stage.chain.files import write_segmenter
 from final_model_stage.chain.settings import make_settings
-from final_model_stage.params import load_params
-from preprocessing_stage.dataset.refusal import refused_in_words
-from preprocessing_stage.params import load_params as load_preprocessing_params
+from final_model_stage.params import load_final_params
+from preprocessing_stage.dataset.user_error import exits_on_user_error
+from preprocessing_stage.params import load_preprocessing_params
 from preprocessing_stage.paths import EXPERTS, SEGMENTER
 from train_stage.model import Expert
-from train_stage.params import load_params as load_train_params
+from train_stage.params import load_train_params
 from train_stage.weights_file import read_metadata
 
 
-@refused_in_words
+@exits_on_user_error
 def main() -> None:
-    preprocessing, final = load_preprocessing_params(), load_params()
+    preprocessing, final = load_preprocessing_params(), load_final_params()
     tree = preprocessing.class_tree
     trained = load_train_params().experts
     settings = make_settings(tree, preprocessing.data.longest_side, final, trained)

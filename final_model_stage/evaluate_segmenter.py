@@ -14,16 +14,16 @@ from pathlib import Path
 from final_model_stage.evaluation.confusion_counts import evaluate
 from final_model_stage.evaluation.metrics import summary
 from final_model_stage.evaluation.result_files import write_results
-from final_model_stage.params import load_params
+from final_model_stage.params import load_final_params
 from final_model_stage.print_results import table
 from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.check_dataset import DatasetError, listing_problems
 from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
-from preprocessing_stage.dataset.refusal import refused_in_words
+from preprocessing_stage.dataset.user_error import exits_on_user_error
 from preprocessing_stage.paths import PARAMS_FILE
 
 
-@refused_in_words
+@exits_on_user_error
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -38,7 +38,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     try:
-        params = load_params(arguments.params)
+        params = load_final_params(arguments.params)
         segmenter = TorchSegmenter.load(arguments.segmenter, params.precision, fast=arguments.fast)
     except ValueError as error:
         raise SystemExit(str(error)) from error

@@ -45,7 +45,7 @@ class FinalParams(ChainParams):
     """Images on the sheet of examples."""
 
 
-def load_params(path: Path = PARAMS_FILE) -> FinalParams:
+def load_final_params(path: Path = PARAMS_FILE) -> FinalParams:
     """The params of the final stage. Raises ParamsError with all problems."""
     params, problems = final_problems(read_yaml(path))
     if params is None:

@@ -20,16 +20,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from final_model_stage.evaluation.result_files import read_confusion, read_images, read_metrics
-from final_model_stage.params import load_params
+from final_model_stage.params import load_final_params
 from final_model_stage.reporting.figures import FAINT, INK, STYLE, Row, panel_figure, save
 from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.check_dataset import read_pair, sound
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
-from preprocessing_stage.dataset.refusal import refused_in_words
+from preprocessing_stage.dataset.user_error import exits_on_user_error
 from preprocessing_stage.drawing.class_names import readable
 from preprocessing_stage.drawing.palette import class_colours
-from preprocessing_stage.params import load_params as load_preprocessing_params
+from preprocessing_stage.params import load_preprocessing_params
 from preprocessing_stage.paths import FINAL, PICTURES, SEGMENTER
 
 EXTREMES = 4
@@ -110,9 +110,9 @@ def extremes(rows: Sequence[Mapping[str, str]], figure: str) -> tuple[list[str],
     return ids[::-1][:EXTREMES], ids[:EXTREMES]
 
 
-@refused_in_words
+@exits_on_user_error
 def main() -> None:
-    params = load_params()
+    params = load_final_params()
     folder = DatasetFolder(load_preprocessing_params().data.folder)
     segmenter = TorchSegmenter.load(SEGMENTER, params.precision)
     tree = segmenter.tree

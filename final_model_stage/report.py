@@ -25,7 +25,7 @@ from final_model_stage.reporting.levels import read_levels
 from final_model_stage.reporting.templates import fill
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
-from preprocessing_stage.dataset.refusal import refused_in_words
+from preprocessing_stage.dataset.user_error import exits_on_user_error
 from preprocessing_stage.drawing.palette import class_colours
 from preprocessing_stage.params import read_yaml
 from preprocessing_stage.paths import PARAMS_FILE, REPORT, RESULTS
@@ -151,7 +151,7 @@ def report(params: Mapping[str, Any], results: Path) -> str:
     )
 
 
-@refused_in_words
+@exits_on_user_error
 def main() -> None:
     page = report(read_yaml(PARAMS_FILE), RESULTS)
     with atomic_write(REPORT, encoding="utf-8") as file:

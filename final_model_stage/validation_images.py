@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
-from preprocessing_stage.params import ParamsError, load_params
+from preprocessing_stage.params import ParamsError, load_preprocessing_params
 from preprocessing_stage.paths import PARAMS_FILE
 
 
@@ -18,7 +18,7 @@ def open_data(given: Path | None = None) -> DatasetFolder | None:
     """
     if given is None and not PARAMS_FILE.exists():
         return None
-    return DatasetFolder(given or load_params().data.folder)
+    return DatasetFolder(given or load_preprocessing_params().data.folder)
 
 
 def validation_ids(folder: DatasetFolder | None) -> list[str]:

@@ -20,9 +20,9 @@ from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.dataset.dataset_folder import SPLITS
 from preprocessing_stage.dataset.packed_samples import SampleRow, sample_rows
-from preprocessing_stage.dataset.refusal import refused_in_words
+from preprocessing_stage.dataset.user_error import exits_on_user_error
 from preprocessing_stage.drawing.palette import class_colours
-from preprocessing_stage.params import load_params
+from preprocessing_stage.params import load_preprocessing_params
 from preprocessing_stage.paths import STATISTICS
 
 
@@ -112,10 +112,10 @@ def plot(table: list[Frequency], tree: ClassTree, path: Path) -> None:
     plt.close(figure)
 
 
-@refused_in_words
+@exits_on_user_error
 def main() -> None:
     matplotlib.use("Agg")
-    tree = load_params().class_tree
+    tree = load_preprocessing_params().class_tree
     table = class_frequencies(sample_rows(), tree)
     STATISTICS.mkdir(parents=True, exist_ok=True)
     with atomic_write(STATISTICS / "class_frequencies.csv", newline="") as file:

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from preprocessing_stage.dataset.atomic_write import atomic_write, write_json
 from preprocessing_stage.dataset.dataset_folder import SPLITS
 from preprocessing_stage.dataset.packed_samples import SampleRow, sample_rows
-from preprocessing_stage.dataset.refusal import refused_in_words
-from preprocessing_stage.params import load_params
+from preprocessing_stage.dataset.user_error import exits_on_user_error
+from preprocessing_stage.params import load_preprocessing_params
 from preprocessing_stage.paths import STATISTICS
 
 
@@ -49,9 +49,9 @@ def find_grayscale(
     return found, shares
 
 
-@refused_in_words
+@exits_on_user_error
 def main() -> None:
-    found, shares = find_grayscale(sample_rows(), load_params().data.near_gray_chroma)
+    found, shares = find_grayscale(sample_rows(), load_preprocessing_params().data.near_gray_chroma)
     STATISTICS.mkdir(parents=True, exist_ok=True)
     with atomic_write(STATISTICS / "grayscale.csv", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")

@@ -33,9 +33,9 @@ from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
 from preprocessing_stage.dataset.file_lock import file_lock
 from preprocessing_stage.dataset.packed_samples import CHECKSUMS
 from preprocessing_stage.dataset.plausibility import Signs, findings, signs
-from preprocessing_stage.dataset.refusal import refused_in_words
 from preprocessing_stage.dataset.shrink import nearest, shrink, shrunken_size
-from preprocessing_stage.params import load_params
+from preprocessing_stage.dataset.user_error import exits_on_user_error
+from preprocessing_stage.params import load_preprocessing_params
 from preprocessing_stage.paths import FINDINGS, PACKED, STATISTICS
 
 
@@ -144,9 +144,9 @@ def write_checksums(folder: Path) -> None:
         file.writelines(lines)
 
 
-@refused_in_words
+@exits_on_user_error
 def main() -> None:
-    params = load_params()
+    params = load_preprocessing_params()
     folder = DatasetFolder(params.data.folder)
     with file_lock(PACKED.with_suffix(".lock"), f"packing {folder.path}"):
         found = pack(folder, params.class_tree, params.data.longest_side, PACKED)

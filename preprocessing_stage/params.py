@@ -22,14 +22,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from preprocessing_stage.dataset.class_tree import ClassTree, swap_problems, tree_problems
-from preprocessing_stage.dataset.refusal import RefusedError
+from preprocessing_stage.dataset.user_error import UserError
 from preprocessing_stage.paths import PARAMS_FILE
 from preprocessing_stage.renamed_keys import with_new_names
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class ParamsError(RefusedError):
+class ParamsError(UserError):
     """Everything that is wrong with a params file, one problem a line."""
 
     def __init__(self, path: Path, problems: list[str]) -> None:
@@ -139,7 +139,7 @@ def validate(model: type[Model], values: Any, prefix: str = "") -> tuple[Model |
         return None, problems
 
 
-def load_params(path: Path = PARAMS_FILE) -> PreprocessingParams:
+def load_preprocessing_params(path: Path = PARAMS_FILE) -> PreprocessingParams:
     """The params of the preprocessing stage. Raises ParamsError with all problems."""
     sections = read_yaml(path)
     params, problems = preprocessing_problems(sections)

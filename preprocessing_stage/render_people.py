@@ -28,9 +28,9 @@ from tqdm import tqdm
 from preprocessing_stage.dataset.atomic_write import atomic_write, replace_folder
 from preprocessing_stage.dataset.dataset_folder import SPLITS, write_labels, write_listing
 from preprocessing_stage.dataset.file_lock import file_lock
-from preprocessing_stage.dataset.refusal import refused_in_words
+from preprocessing_stage.dataset.user_error import exits_on_user_error
 from preprocessing_stage.drawing.palette import palette
-from preprocessing_stage.params import RenderPeopleParams, load_params
+from preprocessing_stage.params import RenderPeopleParams, load_preprocessing_params
 from preprocessing_stage.paths import RENDERED_PEOPLE
 from preprocessing_stage.rendering.body import PARTS, body_model
 from preprocessing_stage.rendering.picture import photograph, render
@@ -114,9 +114,9 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@refused_in_words
+@exits_on_user_error
 def main() -> None:
-    params = load_params()
+    params = load_preprocessing_params()
     with file_lock(RENDERED_PEOPLE.with_suffix(".lock"), "rendering people"):
         render_people(params.render_people, palette(params.class_tree), RENDERED_PEOPLE)
 

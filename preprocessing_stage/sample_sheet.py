@@ -15,11 +15,11 @@ from PIL import Image, ImageDraw, ImageFont
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.dataset.packed_samples import PackedSplit
-from preprocessing_stage.dataset.refusal import refused_in_words
+from preprocessing_stage.dataset.user_error import exits_on_user_error
 from preprocessing_stage.drawing.class_names import readable
 from preprocessing_stage.drawing.overlay import overlay
 from preprocessing_stage.drawing.palette import class_colours, palette
-from preprocessing_stage.params import load_params
+from preprocessing_stage.params import load_preprocessing_params
 from preprocessing_stage.paths import STATISTICS
 
 SAMPLES, COLUMNS = 24, 8
@@ -65,9 +65,9 @@ def _legend(tree: ClassTree, width: int) -> Image.Image:
     return legend
 
 
-@refused_in_words
+@exits_on_user_error
 def main() -> None:
-    tree = load_params().class_tree
+    tree = load_preprocessing_params().class_tree
     split = PackedSplit("train")
     samples = [(split.image(i), split.labels(i)) for i in range(min(SAMPLES, len(split)))]
     STATISTICS.mkdir(parents=True, exist_ok=True)

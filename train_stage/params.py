@@ -57,7 +57,7 @@ class TrainParams(Section):
     machine: MachineParams
 
 
-def load_params(path: Path = PARAMS_FILE) -> TrainParams:
+def load_train_params(path: Path = PARAMS_FILE) -> TrainParams:
     """The params of the train stage, overrides merged. Raises ParamsError with all problems."""
     params, problems = train_problems(read_yaml(path))
     if params is None:

@@ -19,10 +19,10 @@ import torch.nn.functional as F
 
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.packed_samples import PackedSplit
-from preprocessing_stage.dataset.refusal import refused_in_words
+from preprocessing_stage.dataset.user_error import exits_on_user_error
 from preprocessing_stage.paths import OUT_OF_FOLD
 from train_stage.dataset import Batch, ExpertSamples
-from train_stage.params import load_params
+from train_stage.params import load_train_params
 from train_stage.task import Task
 from train_stage.train_expert import run
 from train_stage.trainer import Trainer
@@ -30,9 +30,9 @@ from train_stage.trainer import Trainer
 BATCH = 16
 
 
-@refused_in_words
+@exits_on_user_error
 def main() -> None:
-    params = load_params()
+    params = load_train_params()
     size, folds = params.out_of_fold.map_size, params.out_of_fold.folds
     train, val = PackedSplit("train"), PackedSplit("val")
     leaves = len(Task.of_shared().tree.leaves)

@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from preprocessing_stage.dataset.class_tree import ClassTree
-from preprocessing_stage.params import ParamsError
-from preprocessing_stage.params import load_params as load_preprocessing_params
+from preprocessing_stage.params import ParamsError, load_preprocessing_params
 from preprocessing_stage.paths import EXPERTS, OUT_OF_FOLD, SHARED_FILE
 from train_stage.expert_params import ExpertParams
 from train_stage.init_from import init_file
-from train_stage.params import SHARED, MachineParams, load_params, section_of
+from train_stage.params import SHARED, MachineParams, load_train_params, section_of
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Task:
     @classmethod
     def of_expert(cls, name: str) -> Task:
         """The training of an expert by params.yaml. Raises ParamsError, SystemExit."""
-        tree, train = load_preprocessing_params().class_tree, load_params()
+        tree, train = load_preprocessing_params().class_tree, load_train_params()
         if name not in tree.experts:
             nodes = ", ".join(tree.experts)
             raise SystemExit(f"{name}: no inner node of the tree; they are {nodes}")
@@ -40,14 +39,14 @@ class Task:
     @classmethod
     def of_shared(cls) -> Task:
         """The shared pretraining by params.yaml, on the flat tree. Raises ParamsError."""
-        tree, train = load_preprocessing_params().class_tree.flat(), load_params()
+        tree, train = load_preprocessing_params().class_tree.flat(), load_train_params()
         return cls(SHARED, tree, tree.root.name, train.shared, train.machine, SHARED_FILE)
 
     @classmethod
     def of_fold(cls, fold: int, left_out: frozenset[str]) -> Task:
         """Like the shared pretraining, without some samples, by the section `out_of_fold`."""
         task = cls.of_shared()
-        params = load_params().out_of_fold.training
+        params = load_train_params().out_of_fold.training
         file = OUT_OF_FOLD / f"fold_{fold}.safetensors"
         return replace(
             task, name=f"fold_{fold}", params=params, weights_file=file, left_out=left_out
@@ -62,7 +61,7 @@ class Task:
     def is_current(self) -> bool:
         """Whether params.yaml still says the same."""
         try:
-            train, tree = load_params(), load_preprocessing_params().class_tree
+            train, tree = load_train_params(), load_preprocessing_params().class_tree
         except ParamsError:
             return False
         if self.left_out:

@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from tqdm import tqdm
 
 from preprocessing_stage.dataset.packed_samples import CHECKSUMS
-from preprocessing_stage.dataset.refusal import refused_in_words
+from preprocessing_stage.dataset.user_error import exits_on_user_error
 from preprocessing_stage.paths import OUT_OF_FOLD, PACKED, STATISTICS
 from train_stage.checkpoint import Checkpoint, fingerprint, remove_recorded
 from train_stage.confusion import iou
@@ -72,7 +72,7 @@ def train(task: Task, fabric: Fabric, checkpoint: Checkpoint) -> tuple[Trainer, 
             if fabric.is_global_zero and (checkpoint.is_due() or epoch == phase.epochs):
                 state = {"phase": index, "epochs_of_phase": epoch, "history": history.rows}
                 checkpoint.save(trainer.state() | state)
-        trainer.finish()
+        trainer.load_ema()
     progress.close()
     history.close()
     return trainer, history
@@ -81,7 +81,7 @@ def train(task: Task, fabric: Fabric, checkpoint: Checkpoint) -> tuple[Trainer, 
 def run(task: Task) -> Trainer:
     """Train and write the results.
 
-    Raises RefusedError, OSError or SystemExit, all in words: the last also if params were edited
+    Raises UserError, OSError or SystemExit, all in words: the last also if params were edited
     meanwhile, which DVC would record for it. It is kept, and ends at once with those of before.
     """
     fabric, precision = launch(task)
@@ -159,7 +159,7 @@ def make_checkpoint(task: Task, fabric: Fabric, precision: str) -> Checkpoint:
     )
 
 
-@refused_in_words
+@exits_on_user_error
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("expert", help="inner node of the class tree")

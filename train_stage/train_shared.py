@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import argparse
 
-from preprocessing_stage.dataset.refusal import refused_in_words
+from preprocessing_stage.dataset.user_error import exits_on_user_error
 from train_stage.task import Task
 from train_stage.train_expert import run
 
 
-@refused_in_words
+@exits_on_user_error
 def main() -> None:
     run(Task.of_shared())
 

@@ -14,8 +14,8 @@ from torch import nn
 from tqdm import tqdm
 
 from preprocessing_stage.dataset.class_tree import IGNORE
-from train_stage.average import Average
 from train_stage.dataset import Batch
+from train_stage.ema import ModelEma
 from train_stage.encoder_weights import load_encoder_weights
 from train_stage.init_from import init_from
 from train_stage.loaders import Loaders
@@ -81,8 +81,8 @@ class Trainer:
             cycle_momentum=False,
         )
         self.decoder_only = encoder_rate is None
-        self.average = Average(self.model, params.ema_decay)
-        self.parallel, self.optimizer = self.fabric.setup(self.model, optimizer)
+        self.ema = ModelEma(self.model, params.ema_decay)
+        self.fabric_model, self.optimizer = self.fabric.setup(self.model, optimizer)
 
     def _groups(self, module: nn.Module) -> list[dict[str, Any]]:
         """Kernels, and what weight decay would only disturb: scales, shifts and biases."""
@@ -97,23 +97,23 @@ class Trainer:
         """Of the decoder, at the next step."""
         return float(self.schedule.get_last_lr()[0])
 
-    def finish(self) -> None:
+    def load_ema(self) -> None:
         """Take the averaged weights over into the model at the end of a phase."""
-        self.model.load_state_dict(self.average.module.state_dict())
+        self.model.load_state_dict(self.ema.module.state_dict())
 
     def state(self) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
-            "average": self.average.module.state_dict(),
-            "averaged": self.average.count,
+            "average": self.ema.module.state_dict(),
+            "averaged": self.ema.count,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
-        self.average.module.load_state_dict(state["average"])
-        self.average.count = state["averaged"]
+        self.ema.module.load_state_dict(state["average"])
+        self.ema.count = state["averaged"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
 
@@ -122,19 +122,19 @@ class Trainer:
         self.loaders.batches.epoch = epoch
         # Dropout draws from the global generator: tied to the epoch, a resumed run repeats it.
         torch.manual_seed(np.random.SeedSequence([self.params.seed, epoch]).generate_state(1)[0])
-        self.parallel.train()
+        self.fabric_model.train()
         if self.decoder_only:
             # The frozen encoder keeps its batch statistics too; only its dropout stays on.
             self.model.stochastic_encoder()
         total, last = torch.zeros((), device=self.fabric.device), len(self.loaders.batches) - 1
         for step, batch in enumerate(self.loaders.train):
             batch = batch.to(self.fabric.device)
-            logits = scaled_up(self.parallel(batch.image, batch.region, batch.parent), batch)
+            logits = scaled_up(self.fabric_model(batch.image, batch.region, batch.parent), batch)
             loss = expert_loss(logits, batch.target, self.split, self.params.loss.dice_weight)
             total += loss.detach()
             self.fabric.backward(loss)
             norm = self.fabric.clip_gradients(
-                self.parallel,
+                self.fabric_model,
                 self.optimizer,
                 max_norm=self.params.gradient_clip,
                 error_if_nonfinite=False,
@@ -146,7 +146,7 @@ class Trainer:
             self.optimizer.step()
             self.optimizer.zero_grad()
             self.schedule.step()
-            self.average.update()
+            self.ema.update()
             progress.update()
         return float(self._sum(total)) / self.fabric.world_size / len(self.loaders.batches)
 
@@ -181,7 +181,7 @@ class Trainer:
         """Logits (B, leaves, S, S) float32 of the averaged weights."""
         with self.fabric.autocast():
             batch = batch.to(self.fabric.device)
-            return scaled_up(self.average.module(batch.image, batch.region, batch.parent), batch)
+            return scaled_up(self.ema.module(batch.image, batch.region, batch.parent), batch)
 
     def shown(self, batch: Batch) -> tuple[Batch, torch.Tensor]:
         """A batch and its logits, of what the network learns to tell apart."""

@@ -18,9 +18,9 @@ from pathlib import Path
 from deploy.model_card.card import card_text, mismatches
 from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.atomic_write import atomic_write
-from preprocessing_stage.params import load_params as load_preprocessing_params
+from preprocessing_stage.params import load_preprocessing_params
 from preprocessing_stage.paths import PARAMS_FILE
-from train_stage.params import load_params as load_train_params
+from train_stage.params import load_train_params
 
 CARD = "README.md"
 

@@ -14,17 +14,16 @@ from final_model_stage.params import FinalParams, final_problems
 from preprocessing_stage.dataset.check_dataset import DatasetError, listing_problems
 from preprocessing_stage.dataset.class_tree import unlisted_sides
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
-from preprocessing_stage.dataset.refusal import refused_in_words
+from preprocessing_stage.dataset.user_error import exits_on_user_error
 from preprocessing_stage.params import (
     ParamsError,
-    load_params,
+    load_preprocessing_params,
     preprocessing_problems,
     read_yaml,
 )
 from preprocessing_stage.paths import EXPERTS, PARAMS_FILE, RENDERED_PEOPLE
 from train_stage.init_from import init_file
-from train_stage.params import SHARED, TrainParams, section_of, train_problems
-from train_stage.params import load_params as load_train_params
+from train_stage.params import SHARED, TrainParams, load_train_params, section_of, train_problems
 
 
 def check_all(path: Path = PARAMS_FILE) -> None:
@@ -136,7 +135,7 @@ def _leaf_problems(train: TrainParams, final: FinalParams) -> list[str]:
     return problems
 
 
-@refused_in_words
+@exits_on_user_error
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", nargs="?", type=Path, default=PARAMS_FILE)
@@ -152,7 +151,7 @@ def main() -> None:
         for path, text in zip(arguments.stamps, words, strict=True):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"{text}\n")
-    for left, right in unlisted_sides(load_params(arguments.file).class_tree):
+    for left, right in unlisted_sides(load_preprocessing_params(arguments.file).class_tree):
         print(
             f"WARNING: {left} and {right} look like two sides of one thing: unless "
             f"[{left}, {right}] stands in `swap`, or augmentation.flip is 0 and final.tta_flip "

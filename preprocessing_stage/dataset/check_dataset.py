@@ -26,7 +26,7 @@ from preprocessing_stage.dataset.dataset_folder import (
     read_labels,
 )
 from preprocessing_stage.dataset.prefetch import prefetch
-from preprocessing_stage.dataset.refusal import RefusedError
+from preprocessing_stage.dataset.user_error import UserError
 
 Result = TypeVar("Result")
 
@@ -37,7 +37,7 @@ FEW_BLOCKS = 0.05
 """Share of an id's pixels with nothing but the id around them; below it, it is all edge."""
 
 
-class DatasetError(RefusedError):
+class DatasetError(UserError):
     """Everything that is wrong with a data set, one problem a line."""
 
     def __init__(self, folder: DatasetFolder, problems: list[str]) -> None:

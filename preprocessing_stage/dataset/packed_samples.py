@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocessing_stage.dataset.refusal import RefusedError
+from preprocessing_stage.dataset.user_error import UserError
 from preprocessing_stage.paths import PACKED
 
 CHECKSUMS = "checksums.sha256"
 _REMEDY = "pack again with `dvc repro -f pack_samples`"
 
 
-class DamagedError(RefusedError):
+class DamagedError(UserError):
     """A file is not what was written. Says which one and how it is made again."""
 
 

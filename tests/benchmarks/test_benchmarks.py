@@ -31,12 +31,12 @@ from benchmarks.rows import HEADER, Row, markdown_table, text_table
 from benchmarks.setup import ROOT, TINY, Setup, copies, make_workspace, preprocess
 from benchmarks.timing import interleaved
 from final_model_stage.chain.settings import make_settings
-from final_model_stage.params import load_params as load_final_params
+from final_model_stage.params import load_final_params
 from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.dataset_folder import read_image, read_labels
-from preprocessing_stage.params import load_params as load_preprocessing_params
+from preprocessing_stage.params import load_preprocessing_params
 from train_stage.model import Expert
-from train_stage.params import load_params
+from train_stage.params import load_train_params
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +58,7 @@ def base(tmp_path_factory, params_file, make_dataset, tree) -> Setup:
     """
     folder = tmp_path_factory.mktemp("benchmarks")
     params = params_file(folder, **{"train.init_from": "shared", "shared.init_from": None})
-    trained, data = load_params(params).experts, load_preprocessing_params(params).data
+    trained, data = load_train_params(params).experts, load_preprocessing_params(params).data
     settings = make_settings(tree, data.longest_side, load_final_params(params), trained)
     experts = {
         name: Expert(trained[name].model, tree.leaves_of_children(name)) for name in tree.experts
@@ -124,7 +124,7 @@ def test_training(setup):
 def test_the_baselines_are_as_large_as_ours(repo_params, tree):
     [own] = {
         smp_baseline.parameters(Expert(params.model, np.eye(2, dtype=bool)))
-        for params in load_params(ROOT / "params.yaml").experts.values()
+        for params in load_train_params(ROOT / "params.yaml").experts.values()
     }
     one = smp_baseline.parameters(
         smp_baseline.unet(f"tu-{smp_baseline.ENCODER}", 2, smp_baseline.AS_ONE_EXPERT)

@@ -10,7 +10,7 @@ from benchmarks.flat_baseline import flat_segmenter, main
 from final_model_stage.evaluation.confusion_counts import evaluate
 from final_model_stage.evaluation.metrics import class_iou
 from train_stage.model import Expert
-from train_stage.params import load_params
+from train_stage.params import load_train_params
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def baseline(params_file, tree, tmp_path):
     params = params_file(tmp_path)
     torch.manual_seed(0)
     network = Expert(
-        load_params(params).shared.model, tree.flat().leaves_of_children(tree.root.name)
+        load_train_params(params).shared.model, tree.flat().leaves_of_children(tree.root.name)
     )
     torch.nn.init.normal_(network.head.weight)
     weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}

@@ -12,17 +12,15 @@ from params_cases import ROOT, problems
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from final_model_stage.params import load_params as load_final
+from final_model_stage.params import load_final_params
 from final_model_stage.pipeline import check_params
 from final_model_stage.pipeline.check_params import check_all
 from final_model_stage.pipeline.merge_profile import merge_profile
 from preprocessing_stage.dataset.check_dataset import DatasetError
 from preprocessing_stage.dataset.class_tree import ClassTree, unlisted_sides
-from preprocessing_stage.params import ParamsError, read_yaml
-from preprocessing_stage.params import load_params as load_preprocessing
+from preprocessing_stage.params import ParamsError, load_preprocessing_params, read_yaml
 from preprocessing_stage.paths import EXPERTS
-from train_stage.params import load_params as load_train
-from train_stage.params import merge
+from train_stage.params import load_train_params, merge
 
 # --- valid files -------------------------------------------------------------------------------
 
@@ -97,13 +95,13 @@ def test_a_tiny_file_and_one_of_another_tree_are_valid(tiny_params, deep_tree):
 
 def test_each_stage_reads_its_sections(params_file, tmp_path, tree):
     path = params_file(tmp_path, **{"train.seed": 7, "final.mc_dropout_samples": 3})
-    assert load_preprocessing(path).class_tree.root == tree.root
-    assert load_train(path).experts["body"].seed == 7
-    assert load_final(path).mc_dropout_samples == 3
+    assert load_preprocessing_params(path).class_tree.root == tree.root
+    assert load_train_params(path).experts["body"].seed == 7
+    assert load_final_params(path).mc_dropout_samples == 3
 
 
 def test_params_never_change(params_file, tmp_path):
-    params = load_train(params_file(tmp_path))
+    params = load_train_params(params_file(tmp_path))
     with pytest.raises(ValidationError, match="frozen"):
         params.experts["body"].epochs = 2
 
@@ -113,7 +111,7 @@ def test_params_never_change(params_file, tmp_path):
 
 def test_overrides_merge_key_by_key_at_any_depth(params_file, tmp_path):
     changes = {"experts.body": {"epochs": 9, "model": {"dropout": 0.5}}, "experts.person": None}
-    experts = load_train(params_file(tmp_path, **changes)).experts
+    experts = load_train_params(params_file(tmp_path, **changes)).experts
     person, body = experts["person"], experts["body"]
     assert (person.epochs, person.model.dropout) == (1, 0.1)
     assert (body.epochs, body.model.dropout) == (9, 0.5)
@@ -164,7 +162,7 @@ def rewrite(path: Path, old: str, new: str) -> None:
 def test_numbers_are_read_as_dvc_reads_and_writes_them(number, params_file, tmp_path):
     path = params_file(tmp_path, **{"train.learning_rate": 77})
     rewrite(path, "learning_rate: 77\n", f"learning_rate: {number}\n")
-    assert load_train(path).experts["person"].learning_rate == 0.001
+    assert load_train_params(path).experts["person"].learning_rate == 0.001
 
 
 def test_a_key_that_stands_twice_is_refused(params_file, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.file_lock import file_lock
-from preprocessing_stage.dataset.refusal import refused_in_words
+from preprocessing_stage.dataset.user_error import exits_on_user_error
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
@@ -57,7 +57,7 @@ def test_a_lock_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_a_stage_names_what_it_may_not_write(tmp_path: Path) -> None:
     (tmp_path / "results").touch()
 
-    @refused_in_words
+    @exits_on_user_error
     def stage() -> None:
         (tmp_path / "results/data").mkdir(parents=True)
 

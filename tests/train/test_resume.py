@@ -35,8 +35,8 @@ from train_runs import (
 from preprocessing_stage.pack_samples import write_checksums
 from preprocessing_stage.paths import STATISTICS
 from train_stage import trainer as training_module
-from train_stage.average import Average
 from train_stage.checkpoint import Checkpoint
+from train_stage.ema import ModelEma
 from train_stage.trainer import Trainer
 
 pytestmark = pytest.mark.slow
@@ -49,13 +49,13 @@ def test_a_finished_run_is_kept_until_dvc_has_recorded_it(tmp_path: Path) -> Non
     results = {path: (tmp_path / path).read_bytes() for path in (WEIGHTS, RESULTS / "history.csv")}
     for path in results:  # as DVC does before it runs a stage again
         (tmp_path / path).unlink()
-    with mock.patch.object(Average, "update") as steps:
+    with mock.patch.object(ModelEma, "update") as steps:
         train(tmp_path)
     assert steps.call_count == 0
     assert all((tmp_path / path).read_bytes() == data for path, data in results.items())
     (tmp_path / "dvc.lock").touch()
     os.utime(tmp_path / "dvc.lock", (time.time() + 1,) * 2)  # a clock tick may be both's
-    with mock.patch.object(Average, "update") as steps:
+    with mock.patch.object(ModelEma, "update") as steps:
         train(tmp_path)
     assert steps.call_count == 6
     assert len(list(tmp_path.glob(".checkpoints/*"))) == 1
@@ -66,7 +66,7 @@ def test_a_finished_run_is_kept_until_dvc_has_recorded_it(tmp_path: Path) -> Non
     [
         *((Checkpoint, "save", call, True) for call in EPOCHS),
         *((Checkpoint, "save", call, False) for call in EPOCHS),
-        *((Average, "update", call, False) for call in (2, 4, 6)),
+        *((ModelEma, "update", call, False) for call in (2, 4, 6)),
     ],
     ids=[f"{when} {n}" for when in ("after epoch", "saving epoch", "within epoch") for n in EPOCHS],
 )
@@ -119,8 +119,8 @@ def test_a_resumed_run_does_not_train_finished_epochs_again(tmp_path: Path) -> N
     write_project(tmp_path)
     with killed(Checkpoint, "save", 2, after=True):
         train(tmp_path)
-    step = Average.update
-    with mock.patch.object(Average, "update", autospec=True) as steps:
+    step = ModelEma.update
+    with mock.patch.object(ModelEma, "update", autospec=True) as steps:
         steps.side_effect = step
         train(tmp_path)
     assert steps.call_count == 2
@@ -170,7 +170,7 @@ def test_a_run_that_differs_has_a_checkpoint_of_its_own(tmp_path: Path, change: 
         train(tmp_path)
     before = checkpoints(tmp_path)
     change(tmp_path)
-    with killed(Average, "update", 1):
+    with killed(ModelEma, "update", 1):
         train(tmp_path)
     assert len(checkpoints(tmp_path) - before) == 1
 
@@ -181,10 +181,10 @@ def test_a_run_that_goes_back_before_its_first_epoch_loses_nothing(tmp_path: Pat
         train(tmp_path)
     before, params = checkpoints(tmp_path), (tmp_path / "params.yaml").read_text()
     change_param(tmp_path)
-    with killed(Average, "update", 1):
+    with killed(ModelEma, "update", 1):
         train(tmp_path)
     (tmp_path / "params.yaml").write_text(params)
-    with killed(Average, "update", 2, after=True):  # of the two steps that are left
+    with killed(ModelEma, "update", 2, after=True):  # of the two steps that are left
         train(tmp_path)
     assert before <= checkpoints(tmp_path)
 
@@ -272,7 +272,7 @@ def test_another_file_of_encoder_weights_is_another_run(tmp_path: Path) -> None:
         weights.write_bytes(content)
         with (
             mock.patch.object(training_module, "load_encoder_weights"),
-            killed(Average, "update", 1),
+            killed(ModelEma, "update", 1),
         ):
             train(tmp_path)
     assert len(checkpoints(tmp_path)) == 2

@@ -40,7 +40,7 @@ from train_runs import (
 )
 
 from final_model_stage.chain.settings import make_settings
-from final_model_stage.params import load_params
+from final_model_stage.params import load_final_params
 from train_stage.checkpoint import Checkpoint
 from train_stage.dataset import Batch, ExpertSamples, Key
 from train_stage.history import History
@@ -245,7 +245,7 @@ def test_a_second_phase_sees_larger_inputs_at_its_own_rate(tmp_path: Path) -> No
         (0.02, pytest.approx(0.008)),
     ]
     experts = dict.fromkeys(TREE.experts, expert_params(high_resolution=larger))
-    settings = make_settings(TREE, 48, load_params(ROOT / "params.yaml"), experts)
+    settings = make_settings(TREE, 48, load_final_params(ROOT / "params.yaml"), experts)
     assert settings.experts["person"].input_size == 48
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 
-class Average:
+class ModelEma:
     """Averages weights and batch statistics; follows quickly while it is young.
 
     Unlike torch's AveragedModel it never waits for a GPU.

@@ -11,7 +11,7 @@ from torch import nn
 from tqdm import tqdm
 from trainers import make_trainer
 
-from train_stage.average import Average
+from train_stage.ema import ModelEma
 from train_stage.phases import Phase
 from train_stage.trainer import Trainer
 
@@ -22,7 +22,7 @@ def averages(decay: float, *values: float) -> list[float]:
     """The average weight after each update, from 100 on."""
     model = nn.Linear(1, 1, bias=False)
     nn.init.constant_(model.weight, 100)
-    average, found = Average(model, decay), []
+    average, found = ModelEma(model, decay), []
     for value in values:
         nn.init.constant_(model.weight, value)
         average.update()
@@ -46,7 +46,7 @@ def test_without_decay_the_average_is_the_network() -> None:
 
 def test_batch_statistics_are_averaged_and_counts_are_not() -> None:
     norm = nn.BatchNorm1d(1, momentum=None)
-    average = Average(norm, 0.1)
+    average = ModelEma(norm, 0.1)
     for mean in (2.0, 4.0):
         norm.reset_running_stats()
         norm.train()(torch.tensor([[mean - 1], [mean + 1]]))
@@ -57,7 +57,7 @@ def test_batch_statistics_are_averaged_and_counts_are_not() -> None:
 
 
 def test_the_average_itself_is_neither_trained_nor_in_training() -> None:
-    average = Average(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)).train(), 0.5)
+    average = ModelEma(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)).train(), 0.5)
     assert not any(weight.requires_grad for weight in average.module.parameters())
     assert not any(module.training for module in average.module.modules())
 
@@ -76,7 +76,7 @@ def spoil(model: nn.Module) -> None:
 
 def test_predictions_and_validation_are_those_of_the_average(trainer: Trainer) -> None:
     batch = next(iter(trainer.loaders.val))
-    expected = trainer.average.module(batch.image, batch.region)
+    expected = trainer.ema.module(batch.image, batch.region)
     loss, confusion = trainer.evaluate()
     spoil(trainer.model)
     scaled = F.interpolate(expected, batch.image.shape[-2:], mode="bilinear")
@@ -84,23 +84,23 @@ def test_predictions_and_validation_are_those_of_the_average(trainer: Trainer) -
     again, same = trainer.evaluate()
     assert again == loss
     assert (same == confusion).all()
-    spoil(trainer.average.module)
+    spoil(trainer.ema.module)
     assert trainer.predict(batch).isnan().all()
 
 
 def test_every_step_updates_the_average_and_the_phase_ends_with_it(trainer: Trainer) -> None:
-    before = trainer.average.module.head.weight.clone()
+    before = trainer.ema.module.head.weight.clone()
     trainer.train_epoch(1, tqdm(disable=True))
-    assert trainer.average.count == 2
-    assert not torch.equal(trainer.average.module.head.weight, before)
-    assert torch.equal(trainer.average.module.head.weight, trainer.model.head.weight)
+    assert trainer.ema.count == 2
+    assert not torch.equal(trainer.ema.module.head.weight, before)
+    assert torch.equal(trainer.ema.module.head.weight, trainer.model.head.weight)
     spoil(trainer.model)
-    trainer.finish()
-    for name, tensor in trainer.average.module.state_dict().items():
+    trainer.load_ema()
+    for name, tensor in trainer.ema.module.state_dict().items():
         assert torch.equal(trainer.model.state_dict()[name], tensor), name
 
 
 def test_the_decay_is_that_of_the_params(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, ema_decay=0.25)
     trainer.start(WHOLE)
-    assert trainer.average.decay == 0.25
+    assert trainer.ema.decay == 0.25

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from functools import wraps
 
 
-class RefusedError(ValueError):
+class UserError(ValueError):
     """Its text names the file or key, the value and the remedy."""
 
 
-def refused_in_words(main: Callable[[], None]) -> Callable[[], None]:
+def exits_on_user_error(main: Callable[[], None]) -> Callable[[], None]:
     """`main`, which ends with a line for each problem where the user's files or params have some,
     or where the machine refuses a file: no permission, no space, not there."""
 
@@ -18,7 +18,7 @@ def refused_in_words(main: Callable[[], None]) -> Callable[[], None]:
     def run() -> None:
         try:
             main()
-        except (RefusedError, OSError) as error:
+        except (UserError, OSError) as error:
             raise SystemExit(str(error)) from error
 
     return run
