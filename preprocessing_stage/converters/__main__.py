@@ -78,6 +78,8 @@ def _splits(arguments: argparse.Namespace, source: Source) -> dict[str, list[str
 def _read_masks(arguments: argparse.Namespace) -> Source:
     colours = read_label_colours(arguments.labelmap) if arguments.labelmap else None
     classes = read_class_names(arguments.classes) if arguments.classes else None
+    if colours and classes:
+        raise ValueError("--classes is for masks of ids, --labelmap for masks in colour; give one")
     folders = {"": (arguments.images, arguments.masks)}
     if arguments.val_images or arguments.val_masks:
         if not (arguments.val_images and arguments.val_masks):

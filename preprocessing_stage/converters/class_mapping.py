@@ -73,9 +73,9 @@ def flat_mapping(classes: Mapping[int, str], root: str = "image") -> ClassMappin
     if all(name.startswith("#") for name in classes.values()):
         raise MappingError("the classes are colours without names; give --tree or --labelmap")
     names = {i: "background" if _is_background(name) else name for i, name in classes.items()}
-    named: dict[str, list[str]] = {}
+    named: dict[str, list[int]] = {}
     for i, name in names.items():
-        named.setdefault(name, []).append(classes[i])
+        named.setdefault(name, []).append(i)
     mapping = make_mapping({root: named}, classes, "classes")
     ids = {0: "background"} | names
     if ids[0] == "background" and len({*ids.values()}) == len(ids) and max(ids) < IGNORE:

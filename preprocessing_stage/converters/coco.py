@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from preprocessing_stage.converters.source import IGNORED, Source, SourceSample, sample_id
+from preprocessing_stage.dataset.user_error import UserError
 
 
 def coco_source(annotations: dict[str, Path], images: Path) -> Source:
-    """A source of one file or of one for each split. Raises ValueError, or SystemExit without
+    """A source of one file or of one for each split. Raises ValueError, or UserError without
     pycocotools.
 
     annotations: split -> file of instances; one file under "" has no split. images: folder of the
@@ -62,12 +63,16 @@ def _read(path: Path) -> Any:
     try:
         from pycocotools.coco import COCO
     except ImportError as error:
-        raise SystemExit("COCO needs pycocotools: pip install '.[convert]'") from error
+        raise UserError("COCO needs pycocotools: pip install '.[convert]'") from error
     from contextlib import redirect_stdout
     from io import StringIO
 
     try:
         with redirect_stdout(StringIO()):  # it reports each step
-            return COCO(str(path))
+            found = COCO(str(path))
     except (OSError, ValueError, KeyError, AssertionError) as error:
         raise ValueError(f"{path}: no file of COCO instances: {error}") from error
+    for key, kept in (("annotations", found.anns), ("images", found.imgs)):
+        if len(kept) < len(found.dataset.get(key, [])):
+            raise ValueError(f"{path}: some {key} have the same id; number them anew")
+    return found

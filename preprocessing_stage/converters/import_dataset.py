@@ -41,7 +41,12 @@ _TURNS = {
 
 
 def split_randomly(ids: list[str], val_share: float, seed: int) -> dict[str, list[str]]:
-    """`ids` in two, each in their order and, given two ids or more, with one at least."""
+    """`ids` in two, each in their order and, given two ids or more, with one at least.
+
+    Raises ValueError for a share that is none.
+    """
+    if not 0 < val_share < 1:
+        raise ValueError(f"--val-share {val_share:g}: is no share between 0 and 1")
     count = min(max(round(val_share * len(ids)), 1), max(len(ids) - 1, 0))
     val = set(random.Random(seed).sample(ids, count))
     return {"train": [i for i in ids if i not in val], "val": [i for i in ids if i in val]}
@@ -111,6 +116,7 @@ def _split_problems(source: Source, splits: Mapping[str, list[str]]) -> list[str
         if not wanted:
             problems.append(f"{split}: has no sample")
         problems += [f"{split}: the source has no sample {i!r}" for i in wanted if i not in have]
+        problems += [f"{split}: lists {i!r} {n} times" for i, n in Counter(wanted).items() if n > 1]
     both = set(splits.get("train", [])) & set(splits.get("val", []))
     return problems + [f"{i!r} is in train and in val; keep one" for i in sorted(both)]
 

@@ -59,7 +59,7 @@ def draw_shapes(file: dict[str, Any], id_of: dict[str, int]) -> np.ndarray:
         else:
             with Image.open(BytesIO(base64.b64decode(shape["mask"]))) as mask:
                 corner = round(points[0][0]), round(points[0][1])
-                canvas.paste(value, corner, mask.convert("1"))
+                canvas.paste(value, corner, Image.fromarray(np.asarray(mask) > 0))
     return np.asarray(canvas).astype(np.int32)
 
 

@@ -68,7 +68,10 @@ def read_class_names(name: str) -> dict[int, str]:
     found: dict[int, str] = {}
     for number, line in enumerate(lines):
         match = re.fullmatch(r"\s*(\d+)\s*[:,\t ]\s*(.+?)\s*", line)
-        found[int(match[1]) if match else number] = match[2] if match else line.strip()
+        i, own = (int(match[1]), match[2]) if match else (number, line.strip())
+        if i in found:
+            raise ValueError(f"{path}: id {i} is {found[i]} and {own}; keep one")
+        found[i] = own
     return found
 
 

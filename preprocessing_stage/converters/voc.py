@@ -25,8 +25,8 @@ def voc_source(folder: Path, images: Path | None, classes: str | None) -> Source
     labelmap.txt.
     """
     labelmap = folder / "labelmap.txt"
-    colours = read_label_colours(labelmap) if labelmap.is_file() else None
     names = read_class_names(classes) if classes else None
+    colours = read_label_colours(labelmap) if names is None and labelmap.is_file() else None
     lists = folder / "ImageSets" / "Segmentation"
     pair = (images or folder / "JPEGImages", folder / "SegmentationClass")
     source = mask_source({"": pair}, names, colours)
@@ -46,7 +46,8 @@ def read_voc_list(path: Path, known: Collection[str]) -> list[str]:
     """
     ids = []
     for line in path.read_text(encoding="utf-8-sig").splitlines():
-        name, *flag = line.split()[-2:] if re.search(r"\s-?1$", line) else [line.strip()]
+        has_flag = line.strip() not in known and re.search(r"\s-?1$", line)
+        name, *flag = line.rsplit(maxsplit=1) if has_flag else [line.strip()]
         if name and flag != ["-1"]:
             name = re.sub(r"\.(jpe?g|png)$", "", name, flags=re.IGNORECASE)
             whole = name.replace("/", "_")

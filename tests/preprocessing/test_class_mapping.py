@@ -44,3 +44,9 @@ def test_all_problems_of_a_tree_come_at_once() -> None:
     assert "background: the source has no class 'hut'; alike are hat" in message
     assert "x: 'hat' stands under another leaf too" in message
     assert "no leaf for Upper-clothes, левая нога" in message
+
+
+def test_classes_of_one_name_are_one_leaf() -> None:
+    mapping = flat_mapping({0: "background", 1: "person", 2: "person", 3: "Background"})
+    assert [leaf.name for leaf in mapping.tree.leaves] == ["background", "person"]
+    assert dict(mapping.leaf_of) == {0: 0, 1: 1, 2: 1, 3: 0}

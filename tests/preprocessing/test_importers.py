@@ -13,6 +13,7 @@ from PIL import Image
 from final_model_stage.pipeline.merge_profile import merge_profile
 from preprocessing_stage.converters import __main__ as importer
 from preprocessing_stage.converters.import_dataset import upright
+from preprocessing_stage.converters.voc import read_voc_list
 from preprocessing_stage.dataset.check_dataset import listing_problems
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_image, read_labels
@@ -147,6 +148,45 @@ def test_coco_categories_may_begin_at_0(tmp_path: Path) -> None:
             classes = np.array([folder.class_names().get(i, "") for i in range(256)])
             names.append(classes[read_labels(folder.label_path(sample))])
         np.testing.assert_array_equal(*names)
+
+
+@pytest.mark.parametrize("key", ["images", "annotations"])
+def test_coco_ids_that_stand_twice_are_refused(tmp_path: Path, key: str) -> None:
+    DRAWN.photographs(tmp_path / "photos")
+    DRAWN.coco(tmp_path / "all.json", IDS)
+    content = json.loads((tmp_path / "all.json").read_text())
+    content[key][1]["id"] = content[key][0]["id"]
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    with pytest.raises(SystemExit, match=f"all.json: some {key} have the same id"):
+        run("coco", tmp_path / "all.json", "--images", tmp_path / "photos", "--show")
+
+
+def test_what_contradicts_itself_is_refused(tmp_path: Path) -> None:
+    DRAWN.photographs(tmp_path / "images")
+    DRAWN.id_masks(tmp_path / "masks")
+    DRAWN.labelmap(tmp_path / "labelmap.txt")
+    (tmp_path / "twice.txt").write_text("0: background\n1: hat\n1: hair\n")
+    (tmp_path / "train.txt").write_text(f"{IDS[0]}\n{IDS[0]}\n")
+    (tmp_path / "val.txt").write_text(f"{IDS[1]}\n")
+    DRAWN.names(tmp_path / "names.txt")
+    words = ["masks", tmp_path / "images", tmp_path / "masks", "--out", tmp_path / "out"]
+    names = ["--classes", tmp_path / "names.txt"]
+    lists = ["--train-ids", tmp_path / "train.txt", "--val-ids", tmp_path / "val.txt"]
+    for more, problem in (
+        (["--classes", tmp_path / "twice.txt"], "id 1 is hat and hair; keep one"),
+        ([*names, "--labelmap", tmp_path / "labelmap.txt"], "give one"),
+        ([*names, *lists], f"train: lists '{IDS[0]}' 2 times"),
+        ([*names, "--val-share", 20], "--val-share 20: is no share between 0 and 1"),
+    ):
+        with pytest.raises(SystemExit, match=problem):
+            run(*words, *more)
+    assert not (tmp_path / "out").exists()
+
+
+def test_numbers_at_the_end_of_ids_are_no_flags(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("frame 1\nframe 2\nframe 3 1\nframe 4 -1\n")
+    known = {f"frame {i}" for i in range(1, 5)}
+    assert read_voc_list(tmp_path / "list.txt", known) == ["frame 1", "frame 2", "frame 3"]
 
 
 def test_labelme_polygons_rectangles_and_masks(tmp_path: Path, tree_file: Path) -> None:
