@@ -42,8 +42,9 @@ from final_model_stage.chain.find_segmenter import find_segmenter
 from final_model_stage.image_reader import MAX_PIXELS
 from final_model_stage.segmentation import Precision, Segmenter
 from preprocessing_stage.dataset.file_lock import file_lock
+from preprocessing_stage.dataset.user_error import UserError
 
-LOCK = ".lock"
+LOCK = ".person-parts-predict.lock"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -53,9 +54,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with ExitStack() as stack:
         try:
             stack.enter_context(file_lock(arguments.out / LOCK, f"writing to {arguments.out}"))
-        except SystemExit as refused:
-            print(refused.code, file=sys.stderr)
-            raise SystemExit(2) from refused
+        except (UserError, OSError) as error:
+            print(error, file=sys.stderr)
+            raise SystemExit(2) from error
         stack.callback(_leave, arguments.out, is_new)
         try:
             failed = _run(arguments)
@@ -122,15 +123,15 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         for entry in tqdm(entries, total=len(todo), unit="file"):
             source = entry["source"]
-            written = set(index.files_of(source))
+            new: set[str] = set()
             if "error" in entry:
                 failed += 1
                 tqdm.write(f"{source}: {entry['error']}", file=sys.stderr)
             else:
-                written |= set(output_names(by_source[source], files))
+                new = set(output_names(by_source[source], files))
                 for note in entry.get("notes", []):
                     tqdm.write(f"{source}: {note}", file=sys.stderr)
-            index.add(entry | stamps[source] | {"files": sorted(written)})
+            index.add(entry | stamps[source] | index.files_after(source, stamps[source], new))
     except OSError as error:  # the disk is full, or the folder is gone
         raise SystemExit(f"{error}; fix this and resume with --skip-existing") from error
     index.release()
@@ -178,6 +179,8 @@ def _report(out: Path, done: int, failed: int, skipped: int) -> None:
 
 
 def _report_left_out(sources: Sources) -> None:
+    if sources.in_out:
+        print(f"left out, as they lie in --out: {sources.in_out} files")
     if sources.left_out:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sources.left_out.most_common(10))
         print(f"left out of the folders, as neither images nor videos: {kinds}")

@@ -72,18 +72,33 @@ class PredictionIndex:
         self._taken.add(name.casefold())
         return name
 
-    def is_done(self, source: Path, stamp: Mapping[str, Any]) -> bool:
+    def is_done(self, source: Path, stamp: Mapping[str, Any], keys: Collection[str] = ()) -> bool:
         """Whether a source has an entry without an error, of the same file and segmenter.
 
-        A killed run may leave files without an entry; they may belong to another source.
+        keys: that it has to have. A killed run may leave files without an entry; they may belong
+        to another source.
         """
         entry = self._entries.get(str(source), {"error": "none"})
-        return "error" not in entry and all(entry.get(key) == stamp[key] for key in stamp)
+        is_same = all(entry.get(key) == stamp[key] for key in stamp)
+        return "error" not in entry and is_same and all(key in entry for key in keys)
 
     def files_of(self, source: str) -> list[str]:
         """Files that earlier runs wrote of a source, relative to the folder."""
         entry = self._entries.get(source)
         return [] if entry is None else _files(entry)
+
+    def files_after(self, source: str, stamp: Mapping[str, Any], new: set[str]) -> dict[str, Any]:
+        """What an entry says of files: all of them, and those that are `stale`, since they were
+        made of another file or by another segmenter and are not among the `new` ones."""
+        entry = self._entries.get(source, {"name": ""})
+        before = set(self.files_of(source))
+        is_same = all(entry.get(key) == stamp[key] for key in stamp)
+        stale = (set(entry.get("stale", [])) if is_same else before) - new
+        return {"files": sorted(before | new)} | ({"stale": sorted(stale)} if stale else {})
+
+    def stale_files(self, source: str) -> set[str]:
+        """Of `files_of` those that do not belong to its entry."""
+        return set(self._entries.get(source, {}).get("stale", []))
 
     def frames_of(self, source: str) -> int:
         """Number of frames of a video that is done; else 0."""

@@ -63,12 +63,18 @@ def unfinished(
     return [
         job
         for job in jobs
-        if not index.is_done(job.source, stamp(job.source, segmenter))
+        if not index.is_done(job.source, stamp(job.source, segmenter), _keys(job, files))
+        or not index.stale_files(str(job.source)).isdisjoint(output_names(job, files))
         or not all(
             len(_there(path)) >= (index.frames_of(str(job.source)) if path.name == FRAME else 1)
             for path in output_paths(job, files)
         )
     ]
+
+
+def _keys(job: Job, files: PredictionFiles) -> list[str]:
+    """What an entry has besides what all have."""
+    return ["people"] if files.wanted.instances and not is_video(job.source) else []
 
 
 def _there(path: Path) -> list[Path]:

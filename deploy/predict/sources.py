@@ -42,6 +42,8 @@ class Sources:
     """Folders that could not be listed, with the reason."""
     folder_of: dict[Path, Path]
     """The source folder in which a file was found, for those that were not named themselves."""
+    in_out: int = 0
+    """Number of listed and matching files that lie in the output folder, and are left out."""
 
     def share_stems(self) -> bool:
         """Whether files in different subfolders of a source folder have the same stem."""
@@ -71,7 +73,7 @@ def find_sources(sources: Sequence[str], out: Path, listed: Iterable[str]) -> So
     """
     found: dict[Path, None] = {}
     problems: list[str] = []
-    inside = Sources([], Counter(), [], [], {})
+    inside, in_out = Sources([], Counter(), [], [], {}), 0
     for source in sources:
         files: list[Path] = []
         if _ADDRESS.match(source):
@@ -79,6 +81,7 @@ def find_sources(sources: Sequence[str], out: Path, listed: Iterable[str]) -> So
         elif source == LIST:
             names = [Path(name) for name in listed]
             files = [path for path in names if not _within(path, out)]
+            in_out += len(names) - len(files)
             if not files:
                 reason = f"all {len(names)} paths lie in {out}" if names else "is empty"
                 problems.append(f"standard input: {reason}")
@@ -98,6 +101,7 @@ def find_sources(sources: Sequence[str], out: Path, listed: Iterable[str]) -> So
             matches = map(Path, sorted(glob.glob(source, recursive=True)))  # noqa: PTH207
             those = [path for path in matches if path.is_file()]
             files = [path for path in those if not _within(path, out)]
+            in_out += len(those) - len(files)
             if those and not files:
                 problems.append(f"{source}: matches only what lies in {out}")
             elif not files:
@@ -105,7 +109,7 @@ def find_sources(sources: Sequence[str], out: Path, listed: Iterable[str]) -> So
         found |= dict.fromkeys(_absolute(path) for path in files)
     if problems:
         raise ValueError("\n".join(problems))
-    return replace(inside, files=list(found))
+    return replace(inside, files=list(found), in_out=in_out)
 
 
 def read_list(stream: IO[bytes]) -> list[str]:

@@ -105,6 +105,27 @@ def test_files_of_an_earlier_run_with_other_options_are_ours(place: Path) -> Non
     assert index()["a"]["files"] == ["a.png", "overlay/a.jpg", "uncertainty/a.png"]
 
 
+def test_files_of_another_segmenter_are_not_taken_for_this_ones(place: Path) -> None:
+    write("in/a.png")
+    assert run("in", "--overlay") == 0
+    old = Path("out/overlay/a.jpg").read_bytes()
+    tiny_segmenter("product").save("models/segmenter")
+    assert run("in") == 0
+    assert index()["a"]["stale"] == ["overlay/a.jpg"]
+    assert run("in", "--skip-existing") == 0  # the overlay is not wanted
+    assert Path("out/overlay/a.jpg").read_bytes() == old
+    assert run("in", "--overlay", "--skip-existing") == 0
+    assert Path("out/overlay/a.jpg").read_bytes() != old
+    assert "stale" not in index()["a"]
+
+
+def test_numbers_of_people_are_in_the_index_or_made_again(place: Path) -> None:
+    write("in/a.png")
+    for options in (["--instances"], [], ["--instances", "--skip-existing"]):
+        assert run("in", *options) == 0
+    assert "people" in index()["a"]
+
+
 def test_a_folder_is_written_by_one_run_at_a_time(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,7 +133,8 @@ def test_a_folder_is_written_by_one_run_at_a_time(
     hold = (
         "import sys\nfrom pathlib import Path\n"
         "from preprocessing_stage.dataset.file_lock import file_lock\n"
-        "with file_lock(Path('out/.lock'), 'x'):\n    print('held', flush=True)\n    input()\n"
+        f"with file_lock(Path('out/{predict.LOCK}'), 'x'):\n    print('held', flush=True)\n"
+        "    input()\n"
     )
     command = [sys.executable, "-c", hold]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -152,6 +174,16 @@ def test_a_pattern_of_results_says_so(place: Path, capsys: pytest.CaptureFixture
     run("a.png")
     assert run("out/*.png") == 2
     assert "out/*.png: matches only what lies in out" in capsys.readouterr().err
+
+
+def test_files_that_lie_in_the_output_folder_are_counted(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("a.png")
+    write("out/b.png")
+    give_list(monkeypatch, b"a.png\nout/b.png\n")
+    assert run("-") == 0
+    assert "left out, as they lie in --out: 1 files" in capsys.readouterr().out
 
 
 def test_addresses_are_not_read(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,7 +253,7 @@ def test_ctrl_c_is_neither_success_nor_a_trace(
     monkeypatch.setattr(predict, "predict", interrupted)
     assert run("a.png") == 130
     assert capsys.readouterr().err.endswith("interrupted; resume with --skip-existing\n")
-    assert not Path("out/.lock").exists()
+    assert not list(Path("out").glob(".*lock"))
 
 
 def test_an_empty_folder_of_the_user_stays_where_nothing_is_tried(place: Path) -> None:
