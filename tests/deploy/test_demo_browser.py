@@ -1,6 +1,7 @@
 """The page in a real browser, wide and narrow."""
 
 import shutil
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -107,6 +108,25 @@ def test_a_refusal_is_shown_on_the_page(served, browser):
     page.wait_for_selector("#message.error")
     assert "not an image" in page.locator("#message").inner_text()
     assert not page.locator("#result").is_visible()
+    page.route("**/segment", lambda route: route.fulfill(status=503, body="<html>busy</html>"))
+    page.set_input_files("#file", {"name": "y.png", "mimeType": "image/png", "buffer": b"nothing"})
+    page.get_by_text("The server answers with 503.").wait_for()
+    page.close()
+
+
+def test_the_photograph_that_was_sent_last_is_shown(served, browser):
+    page = browser.new_page()
+    page.goto(f"http://127.0.0.1:{served[1]}/")
+    held = []
+    page.route("**/segment", lambda route: route.continue_() if held else held.append(route))
+    for size in ((40, 30), (50, 70)):
+        buffer = photograph(*size)[0]
+        page.set_input_files("#file", {"name": "x.png", "mimeType": "image/png", "buffer": buffer})
+    page.wait_for_selector("body:not(.busy) #result:not([hidden])")
+    with suppress(Exception):  # the page no longer waits for it
+        held[0].continue_()
+    page.wait_for_timeout(300)
+    assert page.evaluate("[result.height, result.width]") == [50, 70]
     page.close()
 
 

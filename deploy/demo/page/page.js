@@ -31,22 +31,28 @@ function bar(share, colour) {
 
 // ---- sending
 
+let sending = new AbortController(); // of the photograph that is on its way
+
 async function send(path, body) {
+  sending.abort();
+  const own = (sending = new AbortController());
   $("message").className = "";
   $("message").textContent = "Segmenting…";
   document.body.classList.add("busy");
   try {
     const type = { "content-type": "application/octet-stream" };
-    const response = await fetch(path, { method: "POST", body, headers: type });
-    const content = await response.json();
+    const response = await fetch(path, { method: "POST", body, headers: type, signal: own.signal });
+    // A proxy, or a server with no place left, answers in other words than ours.
+    const content = await response.json().catch(() => ({ error: `The server answers with ${response.status}.` }));
     if (!response.ok) throw new Error(content.error);
-    await show(content);
-    $("message").textContent = "";
+    if (own === sending) await show(content);
+    if (own === sending) $("message").textContent = "";
   } catch (error) {
+    if (own !== sending) return;
     $("message").className = "error";
     $("message").textContent = error instanceof TypeError ? "The server did not respond, or stopped receiving the file." : error.message;
   } finally {
-    document.body.classList.remove("busy");
+    if (own === sending) document.body.classList.remove("busy");
   }
 }
 
@@ -55,9 +61,6 @@ const sendFile = (file) => file && send("segment", file);
 $("file").addEventListener("change", (event) => {
   sendFile(event.target.files[0]);
   event.target.value = ""; // so that the same file can be chosen again
-});
-$("drop").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" || event.key === " ") $("file").click();
 });
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
