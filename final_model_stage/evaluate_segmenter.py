@@ -56,6 +56,7 @@ def main() -> None:
         resamplings=params.bootstrap,
         seed=params.seed,
     )
+    figures |= {"split": arguments.split, "fast": arguments.fast}
     write_results(evaluation, segmenter.tree, figures, arguments.out)
     print(table(figures))
 

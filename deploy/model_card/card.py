@@ -100,6 +100,11 @@ def mismatches(
         found.append(
             f"{folder}: its class tree differs from that of the params; give its own with --params"
         )
+    if figures.get("split", "val") != "val" or figures.get("fast"):
+        found.append(
+            f"the metrics are of the split {figures['split']}{', --fast' * figures['fast']}; "
+            "the card shows those of val, of all views"
+        )
     classes = {node.name for k in range(tree.depth) for node in tree.level(k)}
     if figures.get("iou", {}).keys() != classes:
         found.append(

@@ -92,6 +92,16 @@ def test_every_mismatch_is_reported_at_once(workspace, params_file):
     assert not (workspace / "mine/README.md").exists()
 
 
+@pytest.mark.parametrize(
+    "changes", [{"split": "train", "fast": False}, {"split": "val", "fast": True}]
+)
+def test_figures_of_something_else_are_refused(workspace, changes):
+    path = workspace / "results/final/metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(SystemExit, match=f"the metrics are of the split {changes['split']}"):
+        model_card.main(["mine", str(path)])
+
+
 def test_an_output_folder_of_dvc_is_refused(workspace):
     (workspace / "models").mkdir()
     (workspace / "mine").rename(workspace / "models/segmenter")
