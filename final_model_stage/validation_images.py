@@ -38,8 +38,8 @@ def validation_ids(folder: DatasetFolder | None) -> list[str]:
 def spread_images(given: Path | None, count: int) -> list[Path]:
     """Up to `count` validation images, evenly spread over the split.
 
-    None if no folder is given and params.yaml names none, or belongs to another program. Raises
-    FileNotFoundError if a folder is given that holds no such split.
+    An empty list if no folder is given and params.yaml names none, or belongs to another program.
+    Raises FileNotFoundError if a folder is given that holds no such split.
     """
     try:
         folder = open_data(given)
@@ -51,5 +51,6 @@ def spread_images(given: Path | None, count: int) -> list[Path]:
             print(f"{str(error).splitlines()[0]}; no validation images", file=sys.stderr)
         return []
     assert folder is not None
-    chosen = ids[:: max(1, len(ids) // count)][:count]
+    number = min(count, len(ids))
+    chosen = [ids[k * len(ids) // number] for k in range(number)]
     return [path for path in map(folder.image_path, chosen) if path is not None]

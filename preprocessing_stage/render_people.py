@@ -28,7 +28,7 @@ from tqdm import tqdm
 from preprocessing_stage.dataset.atomic_write import atomic_write, replace_folder
 from preprocessing_stage.dataset.dataset_folder import SPLITS, write_labels, write_listing
 from preprocessing_stage.dataset.file_lock import file_lock
-from preprocessing_stage.dataset.user_error import exits_on_user_error
+from preprocessing_stage.dataset.user_error import UserError, exits_on_user_error
 from preprocessing_stage.drawing.palette import palette
 from preprocessing_stage.params import RenderPeopleParams, load_preprocessing_params
 from preprocessing_stage.paths import RENDERED_PEOPLE
@@ -88,7 +88,7 @@ def render_people(
                 names = pool.map(write, [(split, index) for index in range(count)], chunksize=4)
                 ids[split] = list(tqdm(names, f"rendering {split}", count, unit="sample"))
     except BrokenProcessPool as error:
-        raise SystemExit(
+        raise UserError(
             f"{unfinished}: a rendering process was ended, perhaps for want of memory; "
             "run again, what is rendered stays"
         ) from error

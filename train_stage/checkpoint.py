@@ -16,6 +16,7 @@ import torch
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.file_lock import file_lock
 from preprocessing_stage.dataset.packed_samples import DamagedError
+from preprocessing_stage.dataset.user_error import UserError
 from preprocessing_stage.paths import CHECKPOINTS, DVC_LOCK
 
 FINISHED = "finished"
@@ -41,7 +42,7 @@ class Checkpoint:
         self._took, self._ended = 0.0, time.monotonic()
 
     def locked(self) -> AbstractContextManager[None]:
-        """Hold the run for this process. Raises SystemExit if another one holds it."""
+        """Hold the run for this process. Raises UserError if another one holds it."""
         return file_lock(self.folder / "lock", "training this expert")
 
     def load(self) -> dict[str, Any] | None:
@@ -69,7 +70,7 @@ class Checkpoint:
         for other in self.folder.parent.glob(f"{self.expert}-*"):
             if other == self.folder or (other / FINISHED).exists():
                 continue
-            with suppress(SystemExit), file_lock(other / "lock", "training this expert"):
+            with suppress(UserError, OSError), file_lock(other / "lock", "training this expert"):
                 shutil.rmtree(other, ignore_errors=True)
 
     def finish(self) -> None:

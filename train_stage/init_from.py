@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from preprocessing_stage.dataset.user_error import UserError
 from preprocessing_stage.paths import SHARED_FILE
 from train_stage.params import SHARED, section_of
 
@@ -32,12 +33,12 @@ def init_from(model: nn.Module, path: Path, rows: Sequence[int] | None = None) -
     that ends at a coarser scale takes the coarser blocks.
 
     rows: of the shared network's head, those for the leaves that the expert names.
-    Raises SystemExit if the network in the file is another one, or the file damaged.
+    Raises UserError if the network in the file is another one, or the file damaged.
     """
     try:
         stored, own = load_file(path), model.state_dict()
     except SafetensorError as error:
-        raise SystemExit(f"init_from: {path} is damaged or no safetensors file: {error}") from error
+        raise UserError(f"init_from: {path} is damaged or no safetensors file: {error}") from error
     if rows is not None:
         for name in ("head.weight", "head.bias"):
             head = stored[name][list(rows)]
@@ -49,7 +50,7 @@ def init_from(model: nn.Module, path: Path, rows: Sequence[int] | None = None) -
     kept = {name for name in own if name in stored and stored[name].shape == own[name].shape}
     odd = sorted((own.keys() | stored.keys()) - kept)
     if other := [name for name in odd if not name.startswith("head.")]:
-        raise SystemExit(
+        raise UserError(
             f"init_from: {path} holds another network, {len(other)} tensors differ, such as "
             f"{other[0]}; give both the same `model`"
         )

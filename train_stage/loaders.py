@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from preprocessing_stage.dataset.class_tree import Node
 from preprocessing_stage.dataset.packed_samples import PackedSplit
 from preprocessing_stage.dataset.statistics import read_gray, read_pixels
+from preprocessing_stage.dataset.user_error import UserError
 from train_stage.dataset import Batch, EpochBatches, ExpertSamples
 from train_stage.losses import WeightedSplit, class_weights
 from train_stage.parents import ParentPredictions
@@ -40,7 +41,7 @@ class Loaders:
 
 
 def make_loaders(task: Task, fabric: Fabric) -> Loaders:
-    """Raises SystemExit if a split has no sample of the region, processes no equal share of a
+    """Raises UserError if a split has no sample of the region, processes no equal share of a
     batch, or batch norms a single value."""
     workers = task.machine.loader_workers
     if workers:
@@ -52,13 +53,13 @@ def make_loaders(task: Task, fabric: Fabric) -> Loaders:
     share = {"rank": fabric.global_rank, "processes": fabric.world_size}
     batches = EpochBatches(len(train), size, seed=task.params.seed, **share)
     if batches.batch_size % fabric.world_size:
-        raise SystemExit(
+        raise UserError(
             f"{task.section}.batch_size: {batches.batch_size} is no multiple of the "
             f"{fabric.world_size} processes; each takes an equal share of every batch, and there "
             f"are {len(train)} samples"
         )
     if problem := task.params.batch_norm_problem(batches.batch_size // fabric.world_size):
-        raise SystemExit(f"{task.section}.{problem}; there are {len(train)} samples")
+        raise UserError(f"{task.section}.{problem}; there are {len(train)} samples")
     in_order = EpochBatches(len(val), size, seed=None, **share)
     options: dict[str, Any] = {"batch_size": None, "num_workers": workers}
     return Loaders(
@@ -76,7 +77,7 @@ def _check_shared_memory(task: Task) -> None:
     pixels = task.params.batch_size * task.params.last_input_size**2
     needed = pixels * 4 * (3 + 1 + 2) * (2 * task.machine.loader_workers + 1)
     if (free := shutil.disk_usage(SHARED_MEMORY).free) < needed:
-        raise SystemExit(
+        raise UserError(
             f"machine.loader_workers: {task.machine.loader_workers} need {needed / 2**20:.0f} MiB "
             f"in {SHARED_MEMORY}, which has {free / 2**20:.0f} free; set it to 0, or give the "
             "container more (docker run --shm-size)"

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.packed_samples import PackedSplit
+from preprocessing_stage.dataset.user_error import UserError
 from preprocessing_stage.paths import OUT_OF_FOLD
 from train_stage.node_split import NodeSplit, region_of
 from train_stage.regions import bounding_box, dilate, warp
@@ -34,12 +35,12 @@ class ParentPredictions:
         device: torch.device,
     ) -> None:
         """dilation: of the regions, in pixels of the samples, rounded up to those of
-        the predictions. Raises OSError, SystemExit."""
+        the predictions. Raises OSError, UserError."""
         self.split, self.device = split, device
         path = OUT_OF_FOLD / f"{split.rows[0].split}.npy"
         predicted = np.load(path, mmap_mode="r")
         if predicted.shape[:2] != (len(split), len(tree.leaves)):
-            raise SystemExit(
+            raise UserError(
                 f"{path}: has {predicted.shape[:2]} samples and leaves instead of "
                 f"{(len(split), len(tree.leaves))}; make it again with "
                 "`dvc repro -f predict_out_of_fold`"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from preprocessing_stage.dataset.class_tree import ClassTree
+from preprocessing_stage.dataset.user_error import UserError
 from preprocessing_stage.params import ParamsError, load_preprocessing_params
 from preprocessing_stage.paths import EXPERTS, OUT_OF_FOLD, SHARED_FILE
 from train_stage.expert_params import ExpertParams
@@ -28,11 +29,11 @@ class Task:
 
     @classmethod
     def of_expert(cls, name: str) -> Task:
-        """The training of an expert by params.yaml. Raises ParamsError, SystemExit."""
+        """The training of an expert by params.yaml. Raises ParamsError, UserError."""
         tree, train = load_preprocessing_params().class_tree, load_train_params()
         if name not in tree.experts:
             nodes = ", ".join(tree.experts)
-            raise SystemExit(f"{name}: no inner node of the tree; they are {nodes}")
+            raise UserError(f"{name}: no inner node of the tree; they are {nodes}")
         file = EXPERTS / f"{name}.safetensors"
         return cls(name, tree, name, train.experts[name], train.machine, file)
 

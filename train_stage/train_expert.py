@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from tqdm import tqdm
 
 from preprocessing_stage.dataset.packed_samples import CHECKSUMS
-from preprocessing_stage.dataset.user_error import exits_on_user_error
+from preprocessing_stage.dataset.user_error import UserError, exits_on_user_error
 from preprocessing_stage.paths import OUT_OF_FOLD, PACKED, STATISTICS
 from train_stage.checkpoint import Checkpoint, fingerprint, remove_recorded
 from train_stage.confusion import iou
@@ -81,8 +81,9 @@ def train(task: Task, fabric: Fabric, checkpoint: Checkpoint) -> tuple[Trainer, 
 def run(task: Task) -> Trainer:
     """Train and write the results.
 
-    Raises UserError, OSError or SystemExit, all in words: the last also if params were edited
-    meanwhile, which DVC would record for it. It is kept, and ends at once with those of before.
+    Raises OSError or UserError, which also if params.yaml was edited during the training: DVC
+    would record the new params for it. The checkpoint stays, and with the former params the same
+    command ends at once.
     """
     fabric, precision = launch(task)
     if fabric.is_global_zero:
@@ -93,7 +94,7 @@ def run(task: Task) -> Trainer:
             trainer, history = train(task, fabric, checkpoint)
             if fabric.is_global_zero:
                 if not task.is_current:
-                    raise SystemExit(
+                    raise UserError(
                         f"{task.name}: params.yaml was edited during the training; it is kept for "
                         "the params of before, run again for those or for the new ones"
                     )
@@ -104,11 +105,11 @@ def run(task: Task) -> Trainer:
             rank = f"_{fabric.global_rank}" if fabric.global_rank else ""
             path = checkpoint.folder / f"batch{rank}.safetensors"
             write_batch(error.batch, path)
-            raise SystemExit(f"{task.name}: {error}; the batch is in {path}") from error
+            raise UserError(f"{task.name}: {error}; the batch is in {path}") from error
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
-            raise SystemExit(
+            raise UserError(
                 f"{task.name}: {str(error).rstrip('. ')}. Run again, finished epochs stay; want of "
                 "memory ends workers, and machine.loader_workers may be smaller"
             ) from error
@@ -122,7 +123,7 @@ def launch(task: Task) -> tuple[Fabric, str]:
     fabric = Fabric(accelerator=accelerator, devices=task.machine.devices, precision=precision)
     fabric.launch()
     if (first := fabric.broadcast(precision)) != precision:
-        raise SystemExit(
+        raise UserError(
             f"{task.section}.precision: auto found {first} in one process and {precision} in "
             "another; set one of them"
         )
@@ -138,7 +139,7 @@ def make_checkpoint(task: Task, fabric: Fabric, precision: str) -> Checkpoint:
     if params.regions == "predicted":
         predictions = [OUT_OF_FOLD / f"{split}.npy" for split in ("train", "val")]
         if missing := [str(path) for path in predictions if not path.is_file()]:
-            raise SystemExit(
+            raise UserError(
                 f"{task.section}.regions: predicted, but there is no {', '.join(missing)}; run "
                 "`dvc repro predict_out_of_fold` first"
             )

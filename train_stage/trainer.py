@@ -41,7 +41,7 @@ class Trainer:
     """A network, its optimiser and its average, and what is done with them."""
 
     def __init__(self, task: Task, loaders: Loaders, fabric: Fabric) -> None:
-        """Raises FileNotFoundError or SystemExit for weights to start from that do not fit."""
+        """Raises FileNotFoundError or UserError for weights to start from that do not fit."""
         params = task.params
         torch.manual_seed(params.seed)
         self.fabric, self.loaders, self.params = fabric, loaders, params

@@ -33,6 +33,7 @@ from preprocessing_stage.dataset.dataset_folder import (
     write_labels,
     write_listing,
 )
+from preprocessing_stage.dataset.user_error import UserError
 from preprocessing_stage.drawing.palette import palette
 
 LEAVES = ("background", "low_hand", "torso", "low_leg", "head", "up_leg", "up_hand")
@@ -69,7 +70,7 @@ def read_persons(path: Path) -> list[Person]:
     try:
         from scipy.io import loadmat
     except ImportError as error:
-        raise SystemExit("needs scipy: pip install '.[convert]'") from error
+        raise UserError("needs scipy: pip install '.[convert]'") from error
     try:
         anno = loadmat(path, squeeze_me=True, struct_as_record=False)["anno"]
         # An array of one struct comes squeezed to the struct itself.

@@ -7,22 +7,24 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+
+from preprocessing_stage.dataset.user_error import UserError
 
 
 @contextmanager
 def file_lock(lock: Path, task: str) -> Iterator[None]:
     """Hold the file `lock` for this process: one that outlived its `dvc repro` may still run.
 
-    Raises SystemExit that names the process which holds it, or the file if it cannot be written.
-    The end of the process, however sudden, frees it.
+    Raises UserError that names the process which holds it, OSError if it cannot be written. The
+    end of the process, however sudden, frees it.
     """
-    with _opened(lock) as file:
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise SystemExit(
+            raise UserError(
                 f"{lock}: process {file.read().strip() or 'unknown'} is still {task}; "
                 "wait for it or end it"
             ) from None
@@ -30,11 +32,3 @@ def file_lock(lock: Path, task: str) -> Iterator[None]:
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
-
-
-def _opened(lock: Path) -> IO[str]:
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        return lock.open("a+")
-    except OSError as error:  # no permission, no space
-        raise SystemExit(str(error)) from error

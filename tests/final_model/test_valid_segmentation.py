@@ -215,6 +215,7 @@ def test_validation_images_are_spread_over_the_split(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert [path.stem for path in spread_images(None, 2)] == ["val_0", "val_2"]
+    assert [path.stem for path in spread_images(None, 3)] == ["val_0", "val_1", "val_3"]
     assert len(spread_images(None, 99)) == 5
     with pytest.raises(FileNotFoundError, match="nowhere"):
         spread_images(Path("nowhere"), 2)
