@@ -62,7 +62,7 @@ from train_stage.encoder_weights import load_encoder_weights
 from train_stage.expert_params import ExpertParams
 from train_stage.params import load_train_params
 from train_stage.task import Task
-from train_stage.train_expert import run
+from train_stage.training import run
 
 FIRST_SHARE = 0.25
 """Of the epochs of params.yaml, in the first training."""

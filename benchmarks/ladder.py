@@ -76,7 +76,6 @@ STEPS: dict[str, dict[str, Any]] = {
     "ImageNet weights": {
         "train.model.encoder": "tf_efficientnet_lite0",
         "train.model.norm": "batch",
-        "train.model.max_channels": 512,
         "train.encoder_learning_rate": 3.0e-4,
         "shared.encoder_weights": "package",
     },

@@ -42,7 +42,8 @@ MAX_GRAPH_BYTES = 2**26
 def prefers_onnx(folder: Path, precision: Precision, fast: bool, device: str | None) -> bool:
     """Whether ONNX Runtime is the fastest that can run the segmenter in `folder` here.
 
-    Raises OSError or ValueError for a folder whose `segmenter.json` is none.
+    Raises OSError or ValueError for a folder whose `segmenter.json` is none, ImportError where
+    neither can.
     """
     settings = _settings(folder, fast)
     has_torch = find_spec("torch") is not None

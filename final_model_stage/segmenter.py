@@ -57,7 +57,8 @@ class Chain:
         self, settings: Settings, *, traced: bool = False, device: torch.device | None = None
     ) -> None:
         """traced: whether a graph is recorded, which has no branches: every view is predicted,
-        and what it finds in an empty region is not used. device: of the views, None = the CPU."""
+        and what it finds in an empty region is not used. device: of the views, None = the CPU;
+        whoever drives the chain also makes it torch's default device."""
         self.settings, self.traced = settings, traced
         self.tree = settings.class_tree
         experts = self.tree.experts
@@ -81,8 +82,10 @@ class Chain:
         alike there, and each view of the root like one. An expert that rejects may send pixels
         back: their share goes to the leaves of other nodes.
 
-        oracle: conditionals (children, h, w) that replace those of the experts they name.
-        root: what `root_views` returned for the image, if that is there already.
+        oracle: conditionals (children, h, w) that replace those of the experts they name; the
+        regions below them are true, and do not grow. root: what `root_views` returned for the
+        image, if that is there already.
+        Returns the conditionals of every expert.
         """
         total = root
         if total is None:
@@ -98,6 +101,7 @@ class Chain:
                 told = self._leaves(probabilities, name) if expert.model.parent_channels else None
                 box = self._box(name, region)
                 predicted = yield View(name, region, box, region, told)
+                # The weight of one more in a running mean; without `average_ancestors` that of all.
                 above = votes if self.settings.average_ancestors else 0
                 probabilities = averaged_over_ancestors(
                     probabilities, predicted, self.rows[name], region / (above + 1)

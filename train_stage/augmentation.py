@@ -15,16 +15,14 @@ LUMA = (0.299, 0.587, 0.114)
 """Of red, green and blue in ITU-R BT.601."""
 
 
-FLIP = 3
-"""Which of a frame's random numbers says whether it is flipped."""
-
-
 @dataclass(frozen=True)
 class RandomNumbers:
     """What changes each of B samples, uniform in 0..1."""
 
     frame: np.ndarray
-    """(B, 6) float64."""
+    """(B, 5) float64."""
+    flip: np.ndarray
+    """(B,)."""
     colour: np.ndarray
     """(B, 4)."""
     parent: np.ndarray
@@ -35,22 +33,29 @@ def random_numbers(seed: int, epochs: Sequence[int], indices: Sequence[int]) -> 
     """They depend on the seed, the epoch and the sample alone, whoever reads it beside whom."""
     keys = zip(epochs, indices, strict=True)
     drawn = np.stack([np.random.default_rng([seed, *key]).random(11) for key in keys])
-    return RandomNumbers(drawn[:, :6], drawn[:, 6:10], drawn[:, 10])
+    return RandomNumbers(
+        frame=np.delete(drawn[:, :6], 3, axis=1),
+        flip=drawn[:, 3],
+        colour=drawn[:, 6:10],
+        parent=drawn[:, 10],
+    )
 
 
-def random_frames(boxes: Tensor, params: AugmentationParams, drawn: np.ndarray) -> Tensor:
+def random_frames(
+    boxes: Tensor, params: AugmentationParams, drawn: np.ndarray, flipped: np.ndarray
+) -> Tensor:
     """Frames (B, 2, 3) float32 near boxes (B, 4): cropped, stretched, turned, mirrored.
 
-    drawn: (B, 6) uniform in 0..1.
+    drawn: (B, 5) uniform in 0..1. flipped: (B,) bool.
     """
     left, top, right, bottom = boxes.double().numpy().T
-    scale, stretch, angle, _, along_x, along_y = drawn.T
+    scale, stretch, angle, along_x, along_y = drawn.T
     # Areas of crops are uniform; a side is their square root.
     least, most = params.min_crop_scale**2, params.max_crop_scale**2
     share = np.sqrt(least + (most - least) * scale)
     stretch = np.exp((2 * stretch - 1) * np.log1p(params.aspect) / 2)
     angle = np.radians((2 * angle - 1) * params.rotation)
-    sign = np.where(drawn[:, FLIP] < params.flip, -1.0, 1.0)
+    sign = np.where(flipped, -1.0, 1.0)
     width, height = (right - left) * share * stretch, (bottom - top) * share / stretch
     x = (left + right) / 2 + (along_x - 0.5) * abs(right - left - width)
     y = (top + bottom) / 2 + (along_y - 0.5) * abs(bottom - top - height)
@@ -68,8 +73,7 @@ def random_colours(
 ) -> Tensor:
     """Images (B, 3, S, S) float in 0..1 with other brightness, contrast and saturation.
 
-    gray_share: probability that all colour goes. drawn: (B, 4) uniform in
-    0..1.
+    gray_share: probability that all colour goes. drawn: (B, 4) uniform in 0..1.
     """
     jitter = np.array([params.brightness, params.contrast, params.saturation])
     factors = 1 + (2 * drawn[:, :3] - 1) * jitter

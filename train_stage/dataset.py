@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, Sampler
 from preprocessing_stage.dataset.class_tree import IGNORE, ClassTree
 from preprocessing_stage.dataset.packed_samples import PackedSplit
 from preprocessing_stage.dataset.user_error import UserError
-from train_stage.augmentation import FLIP, random_colours, random_frames, random_numbers
+from train_stage.augmentation import random_colours, random_frames, random_numbers
 from train_stage.canvases import Canvases
 from train_stage.expert_params import ExpertParams
 from train_stage.parents import ParentPredictions
@@ -27,7 +27,7 @@ from train_stage.regions import (
 )
 
 Key = tuple[int, int]
-"""Epoch and index of a sample."""
+"""Epoch, and place of a sample among those that contain the region."""
 
 _OUTSIDE, _UNKNOWN, _FIRST = 0, 1, 2
 """Codes of pixels beside the image, of those without a target, and of the first target."""
@@ -54,7 +54,7 @@ class Batch:
 class ExpertSamples(Dataset[Batch]):
     """Samples of a split that contain the region of an expert.
 
-    Indexed by lists of (epoch, index): a sample depends on the seed and on these two alone,
+    Indexed by lists of keys: a sample depends on the seed and on these two alone,
     whatever the order of reading, its neighbours and the number of worker processes.
     """
 
@@ -111,7 +111,8 @@ class ExpertSamples(Dataset[Batch]):
         boxes = self.boxes[list(places)]
         if self.augment:
             drawn = random_numbers(self.params.seed, epochs, indices)
-            frames = random_frames(boxes, self.params.augmentation, drawn.frame)
+            is_flipped = drawn.flip < self.params.augmentation.flip
+            frames = random_frames(boxes, self.params.augmentation, drawn.frame, is_flipped)
         else:
             frames = torch.stack([box_frame(box) for box in boxes])
         frames = frames.to(self.device)
@@ -120,8 +121,7 @@ class ExpertSamples(Dataset[Batch]):
         image = warp(images.float() / 255, frames, centres)
         code = warp(pixel_codes.float(), frames, centres, "nearest").round().long()
         if self.augment:
-            flipped = torch.from_numpy(drawn.frame[:, FLIP] < self.params.augmentation.flip)
-            flipped = flipped.to(self.device)[:, None, None, None]
+            flipped = torch.from_numpy(is_flipped).to(self.device)[:, None, None, None]
             code = torch.where(flipped, self.flipped_codes[code], code)
             image = random_colours(image, self.params.augmentation, self.gray_share, drawn.colour)
         target = torch.where(code >= _FIRST, code - _FIRST, IGNORE)
@@ -161,7 +161,7 @@ def codes(tree: ClassTree, expert: str, rejects: bool) -> np.ndarray:
     return np.where(leaf == IGNORE, _UNKNOWN, leaf + _FIRST).astype(np.uint8)
 
 
-class EpochBatches(Sampler[list[tuple[int, int]]]):
+class EpochBatches(Sampler[list[Key]]):
     """Batches of (epoch, index) for one process: its share of every global batch.
 
     Shuffled from the seed and the epoch alone. With a seed every batch is full, so that all
@@ -188,7 +188,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
             return -(-self.length // self.batch_size)
         return self.length // self.batch_size
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[Key]]:
         order = np.arange(self.length)
         if self.seed is not None:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)

@@ -36,8 +36,7 @@ class Expert(nn.Module):
         """children: (children, leaves) bool, see `ClassTree.leaves_of_children`."""
         super().__init__()
         outputs, leaves = children.shape
-        self.logits = leaves + params.rejects
-        """Their number."""
+        self.out_channels = leaves + params.rejects
         self.parent_channels = leaves * params.parent_channels
         kind = Encoder if params.encoder == "unet" else TimmEncoder
         encoder: Encoder | TimmEncoder = kind(params, 3 + self.parent_channels)
@@ -57,7 +56,10 @@ class Expert(nn.Module):
         image: (B, 3, S, S) float in 0..1; S divisible by the model's stride.
         region: (B, 1, S, S), 1 inside, 0 outside.
         parent: (B, leaves, S, S), the parent's probabilities, for a model with `parent_channels`.
+        Raises ValueError where they are missing, or there are none to take.
         """
+        if (parent is not None) != bool(self.parent_channels):
+            raise ValueError(f"the model takes {self.parent_channels} channels of its parent")
         x = (image - self.mean) / self.std
         if parent is not None:
             x = torch.cat([x, parent], 1)

@@ -64,7 +64,7 @@ class ModelParams(Section):
     def differences(self, other: ModelParams) -> list[tuple[str, Any, Any]]:
         """Key, the other's value and the own one, where the other's weights do not fit. A decoder
         that ends at a coarser scale takes the other's coarser blocks."""
-        alike = set(_ALIKE_WITHOUT)
+        alike = set(_MAY_DIFFER)
         if self.finest_scale > other.finest_scale:
             alike.add("finest_scale")
         return [
@@ -87,5 +87,5 @@ class ModelParams(Section):
         return self.stem_stride * self.initial_pool * int(2**scale)
 
 
-_ALIKE_WITHOUT = ("dropout", "initial_pool", "parent_channels", "rejects", "targets")
-"""Keys of a model in which networks may differ that start from one another."""
+_MAY_DIFFER = ("dropout", "initial_pool", "parent_channels", "rejects", "targets")
+"""Keys that may differ between a network and the one that it starts from."""

@@ -23,7 +23,7 @@ SHARED = "shared"
 """What `init_from` calls the network that `train_stage.train_shared` trains."""
 
 WITHOUT_PARENT = {"regions": "labelled", "model": {"parent_channels": False, "rejects": False}}
-"""Of the shared network and the root, which look at the whole image."""
+"""Overrides `train` for the networks that look at the whole image: the shared one and the root."""
 
 
 class MachineParams(Section):

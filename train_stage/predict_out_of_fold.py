@@ -24,8 +24,8 @@ from preprocessing_stage.paths import OUT_OF_FOLD
 from train_stage.dataset import Batch, ExpertSamples
 from train_stage.params import load_train_params
 from train_stage.task import Task
-from train_stage.train_expert import run
 from train_stage.trainer import Trainer
+from train_stage.training import run
 
 BATCH = 16
 
@@ -67,6 +67,7 @@ def predict(
     device = trainer.fabric.device
     samples = ExpertSamples(split, task.tree, task.node, task.params, augment=False, device=device)
     samples.input_size = task.params.last_input_size
+    assert len(samples) == len(split), "the root has every sample, so places are indices"
     found = []
     for start in range(0, len(indices), BATCH):
         batch = samples[[(0, index) for index in indices[start : start + BATCH]]]

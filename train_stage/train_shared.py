@@ -11,7 +11,7 @@ import argparse
 
 from preprocessing_stage.dataset.user_error import exits_on_user_error
 from train_stage.task import Task
-from train_stage.train_expert import run
+from train_stage.training import run
 
 
 @exits_on_user_error

@@ -19,7 +19,7 @@ from train_stage.task import Task
 def write_results(task: Task, weights: dict[str, Tensor], history: History) -> None:
     """The weights as safetensors, the history as CSV, the last epoch's figures as JSON.
 
-    Of a network that only predicts what it was not trained on, the weights alone.
+    A network of a fold, which is only there to predict, leaves its weights alone.
     """
     task.weights_file.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: weight.contiguous().cpu() for name, weight in weights.items()}

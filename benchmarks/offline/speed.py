@@ -18,8 +18,8 @@ from train_stage.loaders import make_loaders
 from train_stage.params import SHARED, WITHOUT_PARENT, merge
 from train_stage.phases import phases
 from train_stage.task import Task
-from train_stage.train_expert import launch
 from train_stage.trainer import Trainer
+from train_stage.training import launch
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ def chain_model(
             (*seen, used),
             {"name": name},
             dtype=torch.float32,
-            shape=(len(crops), experts[name].logits, side, side),
+            shape=(len(crops), experts[name].out_channels, side, side),
             version=1,
         )
 

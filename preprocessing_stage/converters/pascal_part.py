@@ -211,7 +211,7 @@ def main(arguments: list[str] | None = None) -> None:
             seed=args.seed,
             listed={split: path.read_text("utf-8-sig").split() for split, path in files.items()},
         )
-    except (DatasetError, OSError, UnicodeDecodeError) as error:
+    except (UserError, OSError, UnicodeDecodeError) as error:
         raise SystemExit(str(error)) from error
     print(", ".join(f"{count} {what}" for what, count in counts.items()))
 

@@ -11,7 +11,7 @@ import pytest
 
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.file_lock import file_lock
-from preprocessing_stage.dataset.user_error import exits_on_user_error
+from preprocessing_stage.dataset.user_error import UserError, exits_on_user_error
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
@@ -41,7 +41,7 @@ def test_a_lock_is_free_when_its_process_was_killed(tmp_path: Path) -> None:
         assert process.stdout
         assert process.stdout.readline() == b"held\n"
         message = rf"lock: process {process.pid} is still rendering; wait for it or end it"
-        with pytest.raises(SystemExit, match=message), file_lock(lock, "rendering"):
+        with pytest.raises(UserError, match=message), file_lock(lock, "rendering"):
             pass
         process.kill()
     with file_lock(lock, "rendering"):
@@ -50,7 +50,7 @@ def test_a_lock_is_free_when_its_process_was_killed(tmp_path: Path) -> None:
 
 def test_a_lock_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
-    with pytest.raises(SystemExit, match="data"), file_lock(tmp_path / "data/lock", "packing"):
+    with pytest.raises(OSError, match="data"), file_lock(tmp_path / "data/lock", "packing"):
         pass
 
 

@@ -20,6 +20,7 @@ from train_fixtures import (
 )
 
 from preprocessing_stage.dataset.packed_samples import PackedSplit
+from preprocessing_stage.dataset.user_error import UserError
 from train_stage.augmentation import random_colours
 from train_stage.dataset import Batch, EpochBatches, ExpertSamples
 from train_stage.loaders import Loaders, make_loaders
@@ -122,14 +123,14 @@ def test_children_see_samples_with_their_region_in_its_box(tmp_path: Path) -> No
 def test_no_sample_with_the_region_is_an_error(tmp_path: Path) -> None:
     image, labels = draw_pair(np.random.default_rng(0))
     split = packed_split(tmp_path, [(image, np.zeros_like(labels))])
-    with pytest.raises(SystemExit, match="expert body: no sample of the train split contains"):
+    with pytest.raises(UserError, match="expert body: no sample of the train split contains"):
         samples(split, "body")
 
 
 def test_samples_left_out_are_counted_in_their_own_split(tmp_path: Path) -> None:
     split = packed_split(tmp_path, draw_pairs(2))
     gray = frozenset({"train_0", "train_1", "val_0", "val_1", "val_2"})
-    with pytest.raises(SystemExit, match=r"contains its region, but for the 2 left out by `gray:"):
+    with pytest.raises(UserError, match=r"contains its region, but for the 2 left out by `gray:"):
         ExpertSamples(split, TREE, "body", expert_params("body"), augment=True, without=gray)
 
 

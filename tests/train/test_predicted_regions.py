@@ -14,6 +14,7 @@ from train_fixtures import TREE, draw_pairs, expert_params, write_packed, write_
 from train_runs import history, train
 
 from preprocessing_stage.dataset.packed_samples import PackedSplit
+from preprocessing_stage.dataset.user_error import UserError
 from preprocessing_stage.paths import OUT_OF_FOLD, PACKED
 from train_stage import predict_out_of_fold
 from train_stage.dataset import ExpertSamples
@@ -114,7 +115,7 @@ def test_what_the_parent_overlooks_has_its_true_region(split: PackedSplit) -> No
 
 def test_predictions_of_other_samples_are_an_error(split: PackedSplit) -> None:
     write_predictions(Path(), "train", 2)
-    with pytest.raises(SystemExit, match="make it again with `dvc repro -f predict_out_of_fold`"):
+    with pytest.raises(UserError, match="make it again with `dvc repro -f predict_out_of_fold`"):
         samples(split)
 
 

@@ -35,7 +35,7 @@ def view_of(image: Tensor, frame: Tensor, size: int) -> Tensor:
 
 def frame_near(box: Tensor, params: AugmentationParams, seed: int) -> Tensor:
     drawn = random_numbers(seed, [1], [0])
-    return random_frames(box[None], params, drawn.frame)[0]
+    return random_frames(box[None], params, drawn.frame, drawn.flip < params.flip)[0]
 
 
 def jitter(**changes: float) -> AugmentationParams:
@@ -135,7 +135,8 @@ def test_a_frame_without_jitter_is_the_box_or_up_to_a_tenth_larger() -> None:
 def sides_near(box: Tensor, params: AugmentationParams) -> Tensor:
     """Widths and heights (2, 2000) of upright frames, as shares of the box's."""
     drawn = random_numbers(0, [1] * 2000, range(2000))
-    frames = random_frames(box.expand(2000, 4), params, drawn.frame)
+    upright = np.zeros(2000, bool)
+    frames = random_frames(box.expand(2000, 4), params, drawn.frame, upright)
     return frames[:, :, :2].diagonal(dim1=1, dim2=2).T / box_frame(box).diagonal()[:, None]
 
 
