@@ -66,11 +66,12 @@ class Person(NamedTuple):
 
 
 def read_persons(path: Path) -> list[Person]:
-    """The persons of a `.mat` file. Raises ValueError if it is no annotation of Pascal-Part."""
+    """The persons of a `.mat` file. Raises ValueError if it is no annotation of Pascal-Part,
+    ImportError without scipy."""
     try:
         from scipy.io import loadmat
     except ImportError as error:
-        raise UserError("needs scipy: pip install '.[convert]'") from error
+        raise ImportError("needs scipy: pip install '.[convert]'") from error
     try:
         anno = loadmat(path, squeeze_me=True, struct_as_record=False)["anno"]
         # An array of one struct comes squeezed to the struct itself.
@@ -211,7 +212,7 @@ def main(arguments: list[str] | None = None) -> None:
             seed=args.seed,
             listed={split: path.read_text("utf-8-sig").split() for split, path in files.items()},
         )
-    except (UserError, OSError, UnicodeDecodeError) as error:
+    except (UserError, OSError, UnicodeDecodeError, ImportError) as error:
         raise SystemExit(str(error)) from error
     print(", ".join(f"{count} {what}" for what, count in counts.items()))
 
