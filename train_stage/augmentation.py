@@ -27,17 +27,26 @@ class RandomNumbers:
     """(B, 4)."""
     parent: np.ndarray
     """(B,)."""
+    paste: np.ndarray
+    """(B, 2): whether the foreground of another sample is pasted, and of which."""
+    pasted_frame: np.ndarray
+    """(B, 5)."""
+    pasted_flip: np.ndarray
+    """(B,)."""
 
 
 def random_numbers(seed: int, epochs: Sequence[int], indices: Sequence[int]) -> RandomNumbers:
     """They depend on the seed, the epoch and the sample alone, whoever reads it beside whom."""
     keys = zip(epochs, indices, strict=True)
-    drawn = np.stack([np.random.default_rng([seed, *key]).random(11) for key in keys])
+    drawn = np.stack([np.random.default_rng([seed, *key]).random(19) for key in keys])
     return RandomNumbers(
         frame=np.delete(drawn[:, :6], 3, axis=1),
         flip=drawn[:, 3],
         colour=drawn[:, 6:10],
         parent=drawn[:, 10],
+        paste=drawn[:, 11:13],
+        pasted_frame=drawn[:, 13:18],
+        pasted_flip=drawn[:, 18],
     )
 
 

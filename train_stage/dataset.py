@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from preprocessing_stage.dataset.class_tree import IGNORE, ClassTree
+from preprocessing_stage.dataset.class_tree import BACKGROUND, IGNORE, ClassTree
 from preprocessing_stage.dataset.packed_samples import PackedSplit
 from preprocessing_stage.dataset.user_error import UserError
-from train_stage.augmentation import random_colours, random_frames, random_numbers
+from train_stage.augmentation import RandomNumbers, random_colours, random_frames, random_numbers
 from train_stage.canvases import Canvases
 from train_stage.expert_params import ExpertParams
 from train_stage.parents import ParentPredictions
@@ -100,6 +100,7 @@ class ExpertSamples(Dataset[Batch]):
         self.flipped_codes = torch.arange(256, device=self.device)
         self.flipped_codes[_FIRST : _FIRST + len(places)] = self.flipped_leaves + _FIRST
         self.boxes = torch.stack(list(boxes.values()))
+        self.background = int(codes(tree, expert, False)[BACKGROUND])
         self.canvases = Canvases(split, codes(tree, expert, params.model.rejects), self.device)
 
     def __len__(self) -> int:
@@ -117,12 +118,12 @@ class ExpertSamples(Dataset[Batch]):
             frames = torch.stack([box_frame(box) for box in boxes])
         frames = frames.to(self.device)
         centres = pixel_centres(self.input_size).to(self.device)
-        images, pixel_codes = self.canvases[indices]
-        image = warp(images.float() / 255, frames, centres)
-        code = warp(pixel_codes.float(), frames, centres, "nearest").round().long()
+        image, code = self._look(indices, frames, centres)
         if self.augment:
             flipped = torch.from_numpy(is_flipped).to(self.device)[:, None, None, None]
             code = torch.where(flipped, self.flipped_codes[code], code)
+            if self.is_root:
+                self._paste(image, code, drawn, centres)
             image = random_colours(image, self.params.augmentation, self.gray_share, drawn.colour)
         target = torch.where(code >= _FIRST, code - _FIRST, IGNORE)
         if self.parents is None:
@@ -137,6 +138,33 @@ class ExpertSamples(Dataset[Batch]):
         return Batch(
             image, region.float(), target, parent if self.params.model.parent_channels else None
         )
+
+    def _look(
+        self, indices: Sequence[int], frames: Tensor, centres: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Images (B, 3, S, S) float32 in 0..1 and codes (B, 1, S, S) under frames (B, 2, 3)."""
+        images, pixel_codes = self.canvases[indices]
+        image = warp(images.float() / 255, frames, centres)
+        return image, warp(pixel_codes.float(), frames, centres, "nearest").round().long()
+
+    def _paste(self, image: Tensor, code: Tensor, drawn: RandomNumbers, centres: Tensor) -> None:
+        """Lay the foreground of other samples over some, in place (Ghiasi et al. 2021, "Simple
+        Copy-Paste is a Strong Data Augmentation Method", section 3). There is none without a
+        background."""
+        params = self.params.augmentation
+        chosen = np.flatnonzero(drawn.paste[:, 0] < params.copy_paste)
+        if self.background < _FIRST or not len(chosen):
+            return
+        places = (drawn.paste[chosen, 1] * len(self)).astype(int)
+        is_flipped = drawn.pasted_flip[chosen] < params.flip
+        frames = random_frames(self.boxes[places], params, drawn.pasted_frame[chosen], is_flipped)
+        indices = [self.used[place] for place in places]
+        other, pasted = self._look(indices, frames.to(self.device), centres)
+        flipped = torch.from_numpy(is_flipped).to(self.device)[:, None, None, None]
+        pasted = torch.where(flipped, self.flipped_codes[pasted], pasted)
+        foreground = (pasted >= _FIRST) & (pasted != self.background)
+        image[chosen] = torch.where(foreground, other, image[chosen])
+        code[chosen] = torch.where(foreground, pasted, code[chosen])
 
     def _box(self, index: int, ids: Sequence[int]) -> Tensor | None:
         """(4,) float32: where the expert looks in a sample; None if its region is empty."""

@@ -34,6 +34,9 @@ class AugmentationParams(Section):
     brightness: Jitter
     contrast: Jitter
     saturation: Jitter
+    copy_paste: Probability
+    """Of networks that look at the whole image: share of samples with the foreground of another one
+    pasted over them. Without a background in the tree there is none."""
 
 
 class HighResolutionParams(Section):

@@ -141,9 +141,7 @@ def test_a_batch_norm_of_a_single_value_is_refused(
     write_packed(tmp_path, {"train": draw_pairs(1), "val": draw_pairs(1)})
     monkeypatch.chdir(tmp_path)
     model = {"norm": "batch", "stem_stride": 4, "depth": 4}
-    with pytest.raises(
-        SystemExit, match=r"^experts.person.input_size: 32 is one pixel .* 1 sample"
-    ):
+    with pytest.raises(UserError, match=r"^experts.person.input_size: 32 is one pixel .* 1 sample"):
         loaders(model=model)
     loaders(model=model | {"norm": "layer"})
     loaders(model=model | {"depth": 3})
