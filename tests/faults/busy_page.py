@@ -64,7 +64,7 @@ def serving(folder: Path) -> Iterator[tuple[int, int]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = ["--segmenter", folder / "segmenter", "--data", folder / "none", "--port", str(port)]
+    words = ["--segmenter", folder / "segmenter", "--port", str(port)]
     with (folder / "log").open("w+") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "deploy.demo.__main__", *words],

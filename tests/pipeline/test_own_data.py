@@ -47,7 +47,9 @@ LEAF_OF = {
 DRAWN = Drawn([*LEAF_OF], [f"s{number}" for number in range(8)], ignored="crowd")
 COMMANDS = list(commands(PAGE))
 IMPORTS = {
-    command[command.index("--out") + 1]: command for command in COMMANDS if "--out" in command
+    command[command.index("--out") + 1]: command
+    for command in COMMANDS
+    if "preprocessing_stage.converters" in command and "--out" in command
 }
 """New folder -> the command on the page that makes it."""
 
