@@ -108,44 +108,6 @@ def test_every_epoch_draws_its_own_samples(tmp_path: Path) -> None:
     assert epochs == 8 * [1] + 8 * [2] + 8 * [3]
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
-    write_project(tmp_path, learning_rate=1e38)
-    with pytest.raises(SystemExit, match="epoch 1: the loss is nan; lower learning_rate") as error:
-        train(tmp_path)
-    assert not (tmp_path / WEIGHTS).exists()
-    batch = load_file(tmp_path / str(error.value).rpartition(" ")[2])
-    assert {name: tensor.shape for name, tensor in batch.items()} == {
-        "image": (4, 3, 32, 32),
-        "region": (4, 1, 32, 32),
-        "target": (4, 32, 32),
-    }
-
-
-def test_a_gradient_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
-    write_project(tmp_path)
-    with (
-        mock.patch.object(Fabric, "clip_gradients", lambda *_, **__: torch.tensor(torch.inf)),
-        pytest.raises(SystemExit, match="epoch 1: the norm of the gradient is inf; lower"),
-    ):
-        train(tmp_path)
-    assert len(list(tmp_path.glob(".checkpoints/*/batch.safetensors"))) == 1
-
-
-def test_a_validation_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
-    write_project(tmp_path)
-
-    def predict(training: Trainer, batch: Batch) -> torch.Tensor:
-        return torch.full((len(batch.image), 3, 32, 32), torch.inf)
-
-    with (
-        mock.patch.object(Trainer, "predict", predict),
-        pytest.raises(SystemExit, match="validation: the loss is nan; lower learning_rate"),
-    ):
-        train(tmp_path)
-    assert not (tmp_path / WEIGHTS).exists()
-    assert len(list(tmp_path.glob(".checkpoints/*/batch.safetensors"))) == 1
-
-
 def test_a_class_that_validation_lacks_has_no_figure(tmp_path: Path) -> None:
     splits = {"train": draw_pairs(9, 1), "val": [(i, i[..., 0] * 0) for i, _ in draw_pairs(4, 2)]}
     write_project(tmp_path)
@@ -179,48 +141,6 @@ def test_a_schedule_whose_first_step_ends_the_warmup(tmp_path: Path) -> None:
     write_project(tmp_path, warmup=0.25)  # of four steps
     train(tmp_path)
     assert len(history(tmp_path)) == 3
-
-
-def test_params_edited_during_a_training_are_not_recorded_for_it(tmp_path: Path) -> None:
-    write_project(tmp_path)
-    params = (tmp_path / "params.yaml").read_text()
-    add_epoch = History.add_epoch
-
-    def edit(self: History, *args: Any) -> Any:
-        text = params.replace('"learning_rate": 0.002', '"learning_rate": 0.001')
-        assert text != params
-        (tmp_path / "params.yaml").write_text(text)
-        return add_epoch(self, *args)
-
-    with (
-        mock.patch.object(History, "add_epoch", edit),
-        pytest.raises(SystemExit, match=r"person: params\.yaml was edited during the training"),
-    ):
-        train(tmp_path)
-    assert not (tmp_path / WEIGHTS).exists()
-    (tmp_path / "params.yaml").write_text(params)
-    with mock.patch.object(Trainer, "train_epoch", side_effect=AssertionError("trains anew")):
-        train(tmp_path)
-    assert len(history(tmp_path)) == 3
-
-
-def test_what_is_missing_is_named_in_a_line(tmp_path: Path) -> None:
-    write_project(tmp_path, init_from="gone")
-    with pytest.raises(SystemExit, match=r"experts\.person\.init_from: there is no gone"):
-        train(tmp_path)
-    write_project(tmp_path / "other")
-    shutil.rmtree(tmp_path / "other/data")
-    with pytest.raises(SystemExit, match=r"No such file .*checksums"):
-        train(tmp_path / "other")
-
-
-def test_fewer_samples_than_processes_can_share_are_refused(tmp_path: Path) -> None:
-    write_project(tmp_path, train=3)
-    with (
-        mock.patch.object(Fabric, "world_size", 2),
-        pytest.raises(SystemExit, match=r"batch_size: 3 is no multiple of the 2 .* are 3 samples"),
-    ):
-        train(tmp_path)
 
 
 def test_a_second_phase_sees_larger_inputs_at_its_own_rate(tmp_path: Path) -> None:
@@ -303,22 +223,6 @@ def test_an_expert_of_children_learns_and_shows_no_leaves(tmp_path: Path) -> Non
     batch, logits = shown[-1]
     assert logits.shape[1] == 2
     assert set(batch.target.unique().tolist()) == {0, 1}
-
-
-def test_an_unknown_expert_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_project(tmp_path)
-    with pytest.raises(SystemExit) as error:
-        train(tmp_path, "nobody")
-    assert "nobody" in f"{error.value} {capsys.readouterr().err}"
-
-
-def test_a_batch_that_processes_cannot_share_is_refused(tmp_path: Path) -> None:
-    write_project(tmp_path)
-    with (
-        mock.patch.object(Fabric, "world_size", 3),
-        pytest.raises(SystemExit, match=r"batch_size: 4 is no multiple of the 3 processes"),
-    ):
-        train(tmp_path)
 
 
 def train_in_two_processes(folder: Path) -> None:
