@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawn_sources import Drawn
+from import_runs import CLASSES, DRAWN, IDS, run
 from PIL import Image
 
 from final_model_stage.pipeline.merge_profile import merge_profile
-from preprocessing_stage.converters import __main__ as importer
 from preprocessing_stage.converters.import_dataset import upright
 from preprocessing_stage.converters.voc import read_voc_list
 from preprocessing_stage.dataset.check_dataset import listing_problems
@@ -23,7 +23,6 @@ from train_stage.params import train_problems
 pytest.importorskip("pycocotools")
 
 ROOT = Path(__file__).parents[2]
-CLASSES = ["background", "hat", "Upper-clothes", "левая нога"]
 TREE = """
 person:
   background: [background]
@@ -31,17 +30,11 @@ person:
     head: [hat]
     rest: [Upper-clothes, 3]
 """
-IDS = ["a", "b.1", "c", "d"]
-DRAWN = Drawn(CLASSES, IDS)
 
 
 def expected(sample: str) -> np.ndarray:
     """background 0, head 1, rest 2."""
     return np.array([0, 1, 2, 2], np.uint8)[DRAWN.labels(sample)]
-
-
-def run(*words: object) -> None:
-    importer.main([str(word) for word in words])
 
 
 def check(out: Path, splits: dict[str, list[str]] | None = None) -> None:
@@ -110,15 +103,6 @@ def test_folders_below_become_part_of_the_ids(tmp_path: Path, tree_file: Path) -
     np.testing.assert_array_equal(read_labels(path), expected("a"))
 
 
-def test_two_masks_of_one_photograph_are_refused(tmp_path: Path) -> None:
-    DRAWN.photographs(tmp_path / "images")
-    DRAWN.id_masks(tmp_path / "masks")
-    np.save(tmp_path / "masks/a.npy", DRAWN.labels("a"))
-    words = ["masks", tmp_path / "images", tmp_path / "masks", "--classes", "lip"]
-    with pytest.raises(SystemExit, match="'a' is in the source 2 times"):
-        run(*words, "--out", tmp_path / "out")
-
-
 @pytest.mark.parametrize("rle", [False, True], ids=["polygons", "rle"])
 def test_coco_instances(tmp_path: Path, tree_file: Path, rle: bool) -> None:
     DRAWN.photographs(tmp_path / "photos")
@@ -148,39 +132,6 @@ def test_coco_categories_may_begin_at_0(tmp_path: Path) -> None:
             classes = np.array([folder.class_names().get(i, "") for i in range(256)])
             names.append(classes[read_labels(folder.label_path(sample))])
         np.testing.assert_array_equal(*names)
-
-
-@pytest.mark.parametrize("key", ["images", "annotations"])
-def test_coco_ids_that_stand_twice_are_refused(tmp_path: Path, key: str) -> None:
-    DRAWN.photographs(tmp_path / "photos")
-    DRAWN.coco(tmp_path / "all.json", IDS)
-    content = json.loads((tmp_path / "all.json").read_text())
-    content[key][1]["id"] = content[key][0]["id"]
-    (tmp_path / "all.json").write_text(json.dumps(content))
-    with pytest.raises(SystemExit, match=f"all.json: some {key} have the same id"):
-        run("coco", tmp_path / "all.json", "--images", tmp_path / "photos", "--show")
-
-
-def test_what_contradicts_itself_is_refused(tmp_path: Path) -> None:
-    DRAWN.photographs(tmp_path / "images")
-    DRAWN.id_masks(tmp_path / "masks")
-    DRAWN.labelmap(tmp_path / "labelmap.txt")
-    (tmp_path / "twice.txt").write_text("0: background\n1: hat\n1: hair\n")
-    (tmp_path / "train.txt").write_text(f"{IDS[0]}\n{IDS[0]}\n")
-    (tmp_path / "val.txt").write_text(f"{IDS[1]}\n")
-    DRAWN.names(tmp_path / "names.txt")
-    words = ["masks", tmp_path / "images", tmp_path / "masks", "--out", tmp_path / "out"]
-    names = ["--classes", tmp_path / "names.txt"]
-    lists = ["--train-ids", tmp_path / "train.txt", "--val-ids", tmp_path / "val.txt"]
-    for more, problem in (
-        (["--classes", tmp_path / "twice.txt"], "id 1 is hat and hair; keep one"),
-        ([*names, "--labelmap", tmp_path / "labelmap.txt"], "give one"),
-        ([*names, *lists], f"train: lists '{IDS[0]}' 2 times"),
-        ([*names, "--val-share", 20], "--val-share 20: is no share between 0 and 1"),
-    ):
-        with pytest.raises(SystemExit, match=problem):
-            run(*words, *more)
-    assert not (tmp_path / "out").exists()
 
 
 def test_numbers_at_the_end_of_ids_are_no_flags(tmp_path: Path) -> None:
@@ -222,18 +173,6 @@ def test_a_folder_for_each_split(tmp_path: Path, tree_file: Path) -> None:
     check(tmp_path / "out", {"train": IDS[:2], "val": IDS[2:]})
 
 
-def test_masks_without_a_photograph_are_all_named(tmp_path: Path) -> None:
-    DRAWN.photographs(tmp_path / "images")
-    DRAWN.id_masks(tmp_path / "masks")
-    (tmp_path / "images/a.jpg").unlink()
-    (tmp_path / "images/c.jpg").unlink()
-    (tmp_path / "images/d.JPEG").touch()
-    with pytest.raises(SystemExit) as refused:
-        run("masks", tmp_path / "images", tmp_path / "masks", "--classes", "lip", "--show")
-    assert all(f"has no {name}.jpg" in str(refused.value) for name in "ac")
-    assert "has d.JPEG, d.jpg; keep one" in str(refused.value)
-
-
 @pytest.mark.parametrize("kind", ["RGB", "palettes that disagree"])
 def test_colours_without_names_are_the_classes(tmp_path: Path, tree_file: Path, kind: str) -> None:
     DRAWN.photographs(tmp_path / "images")
@@ -253,20 +192,6 @@ def test_colours_without_names_are_the_classes(tmp_path: Path, tree_file: Path, 
     words = ["masks", tmp_path / "images", tmp_path / "masks", "--tree", tree_file]
     run(*words, "--out", tmp_path / "out")
     check(tmp_path / "out")
-
-
-def test_colours_need_names(tmp_path: Path) -> None:
-    DRAWN.cvat(tmp_path)
-    words = ["masks", tmp_path / "JPEGImages", tmp_path / "SegmentationClass"]
-    with pytest.raises(SystemExit, match="give --tree or --labelmap"):
-        run(*words, "--out", tmp_path / "out")
-
-
-def test_masks_without_names_for_their_ids_are_refused(tmp_path: Path) -> None:
-    DRAWN.photographs(tmp_path / "images")
-    DRAWN.id_masks(tmp_path / "masks")
-    with pytest.raises(SystemExit, match=r"a\.png: holds ids; give --classes"):
-        run("masks", tmp_path / "images", tmp_path / "masks", "--show")
 
 
 def test_left_and_right_change_places_in_the_profile(tmp_path: Path) -> None:
@@ -293,18 +218,6 @@ def test_classes_are_shown_before_a_tree_is_written(
     assert lines[0] == "0: background" and lines[14] == "14: left_arm" and len(lines) == 20
 
 
-def test_a_mask_once_saved_as_jpeg_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    DRAWN.photographs(tmp_path / "JPEGImages", ".JPG")
-    (tmp_path / "SegmentationClass").mkdir()
-    for sample in IDS:
-        with Image.open(tmp_path / "JPEGImages" / f"{sample}.JPG") as picture:
-            picture.save(tmp_path / "SegmentationClass" / f"{sample}.png")
-    DRAWN.labelmap(tmp_path / "labelmap.txt")
-    with pytest.raises(SystemExit, match=r"a: \d+ colours are not in labelmap\.txt.*JPEG"):
-        run("voc", tmp_path, "--out", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.mark.parametrize("orientation", [3, 6, 8])
 def test_masks_of_stored_photographs_are_turned_with_them(tmp_path: Path, orientation: int) -> None:
     labels = np.arange(6 * 8, dtype=np.uint8).reshape(6, 8)
@@ -317,15 +230,3 @@ def test_masks_of_stored_photographs_are_turned_with_them(tmp_path: Path, orient
     if orientation != 3:
         with pytest.raises(ValueError, match=f"EXIF orientation {orientation}.*--exif stored"):
             upright(labels, tmp_path / "a.png", masks_are_stored=False)
-
-
-def test_nothing_is_overwritten(tmp_path: Path) -> None:
-    DRAWN.photographs(tmp_path / "images")
-    (tmp_path / "masks").mkdir()
-    Image.fromarray(DRAWN.labels("a")).save(tmp_path / "masks/a.png")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/mine").touch()
-    words = ["masks", tmp_path / "images", tmp_path / "masks", "--classes", "atr"]
-    with pytest.raises(SystemExit, match="out: exists; remove it or choose another folder"):
-        run(*words, "--out", tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]

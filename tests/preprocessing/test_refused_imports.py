@@ -1,0 +1,105 @@
+"""Data that importers refuse, each with what is wrong and what to do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from import_runs import DRAWN, IDS, run
+from PIL import Image
+
+pytest.importorskip("pycocotools")
+
+
+def test_two_masks_of_one_photograph_are_refused(tmp_path: Path) -> None:
+    DRAWN.photographs(tmp_path / "images")
+    DRAWN.id_masks(tmp_path / "masks")
+    np.save(tmp_path / "masks/a.npy", DRAWN.labels("a"))
+    words = ["masks", tmp_path / "images", tmp_path / "masks", "--classes", "lip"]
+    with pytest.raises(SystemExit, match="'a' is in the source 2 times"):
+        run(*words, "--out", tmp_path / "out")
+
+
+@pytest.mark.parametrize("key", ["images", "annotations"])
+def test_coco_ids_that_stand_twice_are_refused(tmp_path: Path, key: str) -> None:
+    DRAWN.photographs(tmp_path / "photos")
+    DRAWN.coco(tmp_path / "all.json", IDS)
+    content = json.loads((tmp_path / "all.json").read_text())
+    content[key][1]["id"] = content[key][0]["id"]
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    with pytest.raises(SystemExit, match=f"all.json: some {key} have the same id"):
+        run("coco", tmp_path / "all.json", "--images", tmp_path / "photos", "--show")
+
+
+def test_what_contradicts_itself_is_refused(tmp_path: Path) -> None:
+    DRAWN.photographs(tmp_path / "images")
+    DRAWN.id_masks(tmp_path / "masks")
+    DRAWN.labelmap(tmp_path / "labelmap.txt")
+    (tmp_path / "twice.txt").write_text("0: background\n1: hat\n1: hair\n")
+    (tmp_path / "train.txt").write_text(f"{IDS[0]}\n{IDS[0]}\n")
+    (tmp_path / "val.txt").write_text(f"{IDS[1]}\n")
+    DRAWN.names(tmp_path / "names.txt")
+    words = ["masks", tmp_path / "images", tmp_path / "masks", "--out", tmp_path / "out"]
+    names = ["--classes", tmp_path / "names.txt"]
+    lists = ["--train-ids", tmp_path / "train.txt", "--val-ids", tmp_path / "val.txt"]
+    for more, problem in (
+        (["--classes", tmp_path / "twice.txt"], "id 1 is hat and hair; keep one"),
+        ([*names, "--labelmap", tmp_path / "labelmap.txt"], "give one"),
+        ([*names, *lists], f"train: lists '{IDS[0]}' 2 times"),
+        ([*names, "--val-share", 20], "--val-share 20: is no share between 0 and 1"),
+    ):
+        with pytest.raises(SystemExit, match=problem):
+            run(*words, *more)
+    assert not (tmp_path / "out").exists()
+
+
+def test_masks_without_a_photograph_are_all_named(tmp_path: Path) -> None:
+    DRAWN.photographs(tmp_path / "images")
+    DRAWN.id_masks(tmp_path / "masks")
+    (tmp_path / "images/a.jpg").unlink()
+    (tmp_path / "images/c.jpg").unlink()
+    (tmp_path / "images/d.JPEG").touch()
+    with pytest.raises(SystemExit) as refused:
+        run("masks", tmp_path / "images", tmp_path / "masks", "--classes", "lip", "--show")
+    assert all(f"has no {name}.jpg" in str(refused.value) for name in "ac")
+    assert "has d.JPEG, d.jpg; keep one" in str(refused.value)
+
+
+def test_colours_need_names(tmp_path: Path) -> None:
+    DRAWN.cvat(tmp_path)
+    words = ["masks", tmp_path / "JPEGImages", tmp_path / "SegmentationClass"]
+    with pytest.raises(SystemExit, match="give --tree or --labelmap"):
+        run(*words, "--out", tmp_path / "out")
+
+
+def test_masks_without_names_for_their_ids_are_refused(tmp_path: Path) -> None:
+    DRAWN.photographs(tmp_path / "images")
+    DRAWN.id_masks(tmp_path / "masks")
+    with pytest.raises(SystemExit, match=r"a\.png: holds ids; give --classes"):
+        run("masks", tmp_path / "images", tmp_path / "masks", "--show")
+
+
+def test_a_mask_once_saved_as_jpeg_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    DRAWN.photographs(tmp_path / "JPEGImages", ".JPG")
+    (tmp_path / "SegmentationClass").mkdir()
+    for sample in IDS:
+        with Image.open(tmp_path / "JPEGImages" / f"{sample}.JPG") as picture:
+            picture.save(tmp_path / "SegmentationClass" / f"{sample}.png")
+    DRAWN.labelmap(tmp_path / "labelmap.txt")
+    with pytest.raises(SystemExit, match=r"a: \d+ colours are not in labelmap\.txt.*JPEG"):
+        run("voc", tmp_path, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    DRAWN.photographs(tmp_path / "images")
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(DRAWN.labels("a")).save(tmp_path / "masks/a.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine").touch()
+    words = ["masks", tmp_path / "images", tmp_path / "masks", "--classes", "atr"]
+    with pytest.raises(SystemExit, match="out: exists; remove it or choose another folder"):
+        run(*words, "--out", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
