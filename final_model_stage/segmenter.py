@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from functools import partial
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -82,10 +83,10 @@ class Chain:
         alike there, and each view of the root like one. An expert that rejects may send pixels
         back: their share goes to the leaves of other nodes.
 
-        oracle: conditionals (children, h, w) that replace those of the experts they name; the
-        regions below them are true, and do not grow. root: what `root_views` returned for the
-        image, if that is there already.
-        Returns the conditionals of every expert.
+        height, width: of the reduced image. oracle: conditionals (children, h, w) on the grid that
+        replace those of the experts they name; the regions below them are true, and do not grow.
+        root: what `root_views` returned for the image, if that is there already.
+        Returns the conditionals of every expert, on the grid.
         """
         total = root
         if total is None:
@@ -96,7 +97,8 @@ class Chain:
             expert = self.settings.experts[name]
             region = region_of(self.tree, name, partial(self._children, probabilities, oracle))
             if (parent := self.tree.parent(name)) and parent.name not in oracle:
-                region = dilate(region[None, None], expert.region_dilation)[0, 0]
+                grown = ceil(expert.region_dilation / self.settings.grid_stride)
+                region = dilate(region[None, None], grown)[0, 0]
             if self._is_needed(region):
                 told = self._leaves(probabilities, name) if expert.model.parent_channels else None
                 box = self._box(name, region)
@@ -112,6 +114,12 @@ class Chain:
             for name in self.tree.experts
         }
         return found | dict(oracle)
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the grid on which the probabilities of a reduced image are kept: the
+        experts see finer than they answer."""
+        stride = self.settings.grid_stride
+        return (height + stride - 1) // stride, (width + stride - 1) // stride
 
     def _leaves(self, probabilities: Tensor, name: str) -> Tensor:
         """Of all leaves those that an expert predicts."""
@@ -129,8 +137,11 @@ class Chain:
         First the whole image, squeezed into a square. With `tta_views` also undistorted squares at
         both ends of its longer side, and the box around the foreground found so far, in which
         small people are large.
+
+        height, width: of the reduced image.
         """
         root = self.tree.root.name
+        height, width = self.grid(height, width)
         everywhere = torch.ones(height, width, dtype=torch.bool)
         total = yield View(root, everywhere, whole_image(height, width), everywhere)
         if self.settings.tta_views:
@@ -213,7 +224,7 @@ class TorchSegmenter(Segmenter):
         root: Sequence[Tensor] | None = None,
         watch: Watcher | None = None,
     ) -> list[tuple[np.ndarray, Conditionals]]:
-        """Leaf ids (H, W) uint8 of each image, and all conditionals at the reduced size.
+        """Leaf ids (H, W) uint8 of each image, and all conditionals on the chain's grid.
 
         oracle: per image, at its own size, conditionals that replace those of the experts they
         name. root: what `predict_root` gave for the images, so that it is not predicted again.
@@ -224,7 +235,9 @@ class TorchSegmenter(Segmenter):
         parents = [
             {
                 name: F.interpolate(
-                    truth[None].to(self.device), image.shape[1:], mode="nearest-exact"
+                    truth[None].to(self.device),
+                    self.chain.grid(*image.shape[1:]),
+                    mode="nearest-exact",
                 )[0]
                 for name, truth in some.items()
             }
@@ -246,7 +259,7 @@ class TorchSegmenter(Segmenter):
 
     def predict_root(self, images: Sequence[np.ndarray]) -> list[Tensor]:
         """Leaf probabilities of the root expert added up over its views, (leaves, h, w) float32
-        at the reduced sizes.
+        on the chain's grid.
 
         They do not depend on what follows, so `predict` takes them again and again.
         """

@@ -61,7 +61,8 @@ class Settings(ChainParams):
     """Pairs of leaves that a flip exchanges. Files of release 0.1 have none."""
     average_ancestors: StrictBool = True
     closer_view_max_area: Share = 0.7
-    """Files of release 0.1 have neither of these two."""
+    grid_stride: Annotated[int, Field(ge=1, le=16)] = 1
+    """Files of release 0.1 have none of these three."""
     longest_side: Annotated[int, Field(ge=1, le=2048)]
     """Pixels; larger images are scaled down to it first, as training samples were."""
     experts: dict[str, ExpertSettings]

@@ -23,29 +23,31 @@ class View:
 
     expert: str
     region: Tensor
-    """(h, w) bool: every other pixel is zeroed."""
+    """(h, w) bool on the chain's grid: every other pixel is zeroed."""
     box: Tensor
-    """(4,) float32, left top right bottom."""
+    """(4,) float32, left top right bottom, on the grid."""
     used: Tensor
     """(h, w) bool: where the prediction counts; if nowhere, the expert need not predict."""
     parent: Tensor | None = None
     """(leaves, h, w) float32: what the experts above predict of its leaves, if it is told."""
 
     def crop(self, image: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Crop (3, S, S) of an image (3, h, w) in 0..1, the region's mask (1, S, S), and the
+        """Crop (3, S, S) of an image (3, H, W) in 0..1, the region's mask (1, S, S), and the
         parent's probabilities (leaves, S, S).
 
-        centres: (S,) of `regions.pixel_centres`.
+        The image is as fine as the grid or finer. centres: (S,) of `regions.pixel_centres`.
         """
         frame = box_frame(self.box)[None]
         mask = warp(self.region[None, None].float(), frame, centres, "nearest")
-        crop = warp(image[None], frame, centres)
+        (height, width), (rows, columns) = image.shape[1:], self.region.shape
+        finer = torch.stack([torch.scalar_tensor(n) for n in (width / columns, height / rows)])
+        crop = warp(image[None], frame * finer[:, None], centres)
         if self.parent is None:
             return crop[0], mask[0], None
         return crop[0], mask[0], warp(self.parent[None], frame, centres)[0]
 
     def paste(self, probabilities: Tensor) -> Tensor:
-        """Probabilities (leaves, s, s) of the view as those of the image, (leaves, h, w).
+        """Probabilities (leaves, s, s) of the view as those of the grid, (leaves, h, w).
 
         It is their logarithms that are interpolated, as in training: edges stay sharp.
         """

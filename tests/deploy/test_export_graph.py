@@ -39,9 +39,11 @@ def test_it_shrinks_like_pillow(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("tree", [TREE, DEEP], ids=["people", "deep"])
 @pytest.mark.parametrize("mode", ["hard", "product"])
-@pytest.mark.parametrize("tta", [False, True])
-def test_the_graph_gives_what_the_segmenter_gives(mode: str, tta: bool, tree: ClassTree) -> None:
-    segmenter = tiny_segmenter(mode, tree=tree, tta=tta)
+@pytest.mark.parametrize(("tta", "stride"), [(False, 1), (True, 1), (False, 3), (True, 2)])
+def test_the_graph_gives_what_the_segmenter_gives(
+    mode: str, tta: bool, stride: int, tree: ClassTree
+) -> None:
+    segmenter = tiny_segmenter(mode, tree=tree, tta=tta, grid_stride=stride)
     graph = graph_of(segmenter)
     for image in images():
         with torch.inference_mode():

@@ -28,6 +28,7 @@ final:
   tta_views: false
   tta_flip: false
   closer_view_max_area: 0.7
+  grid_stride: 1
   mc_dropout_samples: 1
   precision: 32-true
   seed: 3

@@ -16,6 +16,7 @@ CHAIN = {
     "average_ancestors": False,
     "tta_views": False,
     "closer_view_max_area": 0.3,
+    "grid_stride": 3,
     "tta_flip": True,
     "mc_dropout_samples": 5,
     "seed": 9,

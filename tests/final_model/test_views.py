@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from segmenter_fixtures import MODEL, REJECTING, make_segmenter, random_image
 from torch import Tensor, nn
 
 from final_model_stage.chain.runner import Runner
 from final_model_stage.chain.views import View
-from train_stage.regions import whole_image
+from train_stage.regions import box_frame, pixel_centres, warp, whole_image
 
 SURE = [0.04, 0.3, 0.06, 0.5, 0.1]
 """Of background, hand, foot, head and knee."""
@@ -61,16 +62,47 @@ def test_without_zoom_an_expert_is_shown_the_whole_image(monkeypatch: pytest.Mon
     assert view.region.sum() == 4 * 12
 
 
-@pytest.mark.parametrize("pixels", [0, 3])
+@pytest.mark.parametrize(
+    ("pixels", "stride", "grown"), [(0, 1, 0), (3, 1, 3), (0, 2, 0), (1, 2, 1), (3, 2, 2)]
+)
 def test_a_region_grows_by_as_many_pixels_as_the_settings_say(
-    monkeypatch: pytest.MonkeyPatch, pixels: int
+    monkeypatch: pytest.MonkeyPatch, pixels: int, stride: int, grown: int
 ) -> None:
     fed = {"input_size": 32, "region_dilation": pixels}
-    view = view_of_body(monkeypatch, feeding=fed)
-    expected = torch.zeros(32, 32, dtype=torch.bool)
-    expected[12 - pixels : 16 + pixels, 10 - pixels : 22 + pixels] = True
+    view = view_of_body(monkeypatch, feeding=fed, grid_stride=stride)
+    expected = torch.zeros(32 // stride, 32 // stride, dtype=torch.bool)
+    top, bottom, left, right = (edge // stride for edge in (12, 16, 10, 22))
+    expected[top - grown : bottom + grown, left - grown : right + grown] = True
     assert torch.equal(view.region, expected)
     assert torch.equal(view.used, expected)
+
+
+def test_a_coarser_grid_leaves_the_crops_as_fine() -> None:
+    image = torch.rand(3, 9, 15)
+    region = torch.rand(5, 8) > 0.5
+    fine = region.repeat_interleave(2, 0).repeat_interleave(2, 1)
+    larger = F.interpolate(image[None], (10, 16), mode="nearest")[0]
+    assert not torch.equal(larger[:, :9, :15], image)
+    for picture in (image, larger):
+        (height, width), centres = picture.shape[1:], pixel_centres(12)
+        box = torch.tensor([1.0, -1.0, 7.0, 4.0])
+        finer = torch.tensor([width / 8, height / 5] * 2)
+        crop, mask, _ = View("body", region, box, region).crop(picture, centres)
+        torch.testing.assert_close(
+            crop[None], warp(picture[None], box_frame(box * finer)[None], centres)
+        )
+        _, same, _ = View("body", fine, box * 2, fine).crop(picture, centres)
+        assert torch.equal(mask, same)
+
+
+@pytest.mark.parametrize(("stride", "size"), [(1, (24, 31)), (2, (12, 16)), (5, (5, 7))])
+def test_probabilities_are_kept_on_the_grid_and_decided_at_full_size(
+    stride: int, size: tuple[int, int]
+) -> None:
+    segmenter = make_segmenter(grid_stride=stride, tta_views=True)
+    [(labels, conditionals)] = segmenter.predict([random_image(shape=(24, 31))])
+    assert labels.shape == (24, 31)
+    assert {tuple(values.shape[1:]) for values in conditionals.values()} == {size}
 
 
 def test_an_expert_is_told_what_its_parent_predicts_of_its_leaves(
