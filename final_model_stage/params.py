@@ -29,7 +29,8 @@ class ChainParams(Section):
     closer_view_max_area: Share
     """A box around the foreground that covers a larger share of the image gets no view."""
     grid_stride: int = Field(ge=1, le=16)
-    """Probabilities and regions are kept for every so many pixels of the reduced image."""
+    """Probabilities and regions are kept for every so many pixels of the image, once it is scaled
+    down to `data.longest_side`."""
     tta_flip: StrictBool
     """Test-time augmentation: each view is also predicted flipped, and averaged."""
     mc_dropout_samples: int = Field(ge=1, le=1000)
