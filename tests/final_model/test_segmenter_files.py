@@ -54,10 +54,17 @@ def test_weights_of_another_model_are_refused_by_name(tmp_path):
         TorchSegmenter.load(tmp_path)
 
 
-def test_experts_of_before_there_were_targets_learned_leaves():
-    path = ROOT / "pretrained/from_scratch/segmenter.json"
-    assert "targets" not in path.read_text()
-    assert {e.model.targets for e in read_settings(path).experts.values()} == {"leaves"}
+def test_a_file_of_before_there_were_targets_and_a_grid_says_the_same(tmp_path):
+    shipped = ROOT / "pretrained/from_scratch/segmenter.json"
+    values = json.loads(shipped.read_text())
+    del values["grid_stride"]
+    for expert in values["experts"].values():
+        del expert["model"]["targets"]
+    (tmp_path / "segmenter.json").write_text(json.dumps(values))
+    old, new = read_settings(tmp_path / "segmenter.json"), read_settings(shipped)
+    assert {expert.model.targets for expert in old.experts.values()} == {"leaves"}
+    assert old == new.model_copy(update={"grid_stride": 1})
+    assert old.digest == new.model_copy(update={"grid_stride": 1}).digest != new.digest
 
 
 @pytest.mark.parametrize("name", ["default", "from_scratch"])
