@@ -95,6 +95,9 @@ class ExpertParams(Section):
     weight_decay: float = Field(ge=0)
     gradient_clip: float = Field(gt=0)
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    start_weight: Annotated[float, Field(ge=0, lt=1)]
+    """Of the weights that a trained network began with, in the mean of these and its last ones
+    (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", section 3)."""
     precision: Literal["auto", "32-true", "bf16-mixed"]
     """auto: bf16 where the device has units for it."""
     examples_every: PositiveInt
@@ -146,5 +149,10 @@ class ExpertParams(Section):
             raise ValueError(
                 f"init_from {self.init_from!r} would overwrite encoder_weights "
                 f"{self.encoder_weights!r}, set one of them to null"
+            )
+        if self.start_weight and self.init_from is None:
+            raise ValueError(
+                f"start_weight {self.start_weight:g}: random weights are not worth keeping, set it "
+                "to 0 or init_from to a trained network"
             )
         return self

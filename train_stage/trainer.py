@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 from typing import Any
@@ -53,6 +54,7 @@ class Trainer:
         if task.init_file:
             init_from(self.model, task.init_file, task.init_rows)
         self.model.to(fabric.device)
+        self.first = copy.deepcopy(self.model.state_dict())
         self.steps_between_checks = 1 if fabric.device.type == "cpu" else CHECKED_STEPS
 
     def start(self, phase: Phase) -> None:
@@ -100,6 +102,14 @@ class Trainer:
     def load_ema(self) -> None:
         """Take the averaged weights over into the model at the end of a phase."""
         self.model.load_state_dict(self.ema.module.state_dict())
+
+    @torch.no_grad()
+    def average_with_start(self) -> None:
+        """Take `start_weight` of the weights that the training began with into its last ones."""
+        for name, last in self.ema.module.state_dict().items():
+            if last.is_floating_point():
+                last.lerp_(self.first[name], self.params.start_weight)
+        self.load_ema()
 
     def state(self) -> dict[str, Any]:
         return {

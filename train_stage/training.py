@@ -68,6 +68,7 @@ def train(task: Task, fabric: Fabric, checkpoint: Checkpoint) -> tuple[Trainer, 
                 state = {"phase": index, "epochs_of_phase": epoch, "history": history.rows}
                 checkpoint.save(trainer.state() | state)
         trainer.load_ema()
+    trainer.average_with_start()
     progress.close()
     history.close()
     return trainer, history

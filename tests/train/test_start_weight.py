@@ -1,0 +1,46 @@
+"""The mean of the weights that a training began with and its last ones."""
+
+from __future__ import annotations
+
+from contextlib import chdir
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from train_fixtures import TREE, expert_params, sections, write_project
+
+from train_stage.model import Expert
+from train_stage.params import train_problems
+from train_stage.task import Task
+from train_stage.training import run
+
+
+def trained(folder: Path, start: dict[str, Tensor], weight: float) -> dict[str, Tensor]:
+    """The weights of a root that was trained from others."""
+    folder.mkdir()
+    save_file(start, folder / "start.safetensors")
+    changes = {"init_from": "start.safetensors", "start_weight": weight, "decoder_epochs": 1}
+    write_project(folder, **changes)
+    with chdir(folder):
+        run(Task.of_expert("person"))
+    return load_file(folder / "models/experts/person.safetensors")
+
+
+def test_a_training_ends_with_the_mean_of_its_first_and_last_weights(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    network = Expert(expert_params().model, TREE.leaves_of_children("person"))
+    start = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    last = trained(tmp_path / "last", start, 0.0)
+    mean = trained(tmp_path / "mean", start, 0.25)
+    assert not torch.equal(last["head.weight"], start["head.weight"])
+    for name, tensor in mean.items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, 0.25 * start[name] + 0.75 * last[name])
+        else:
+            assert torch.equal(tensor, last[name]), name
+
+
+def test_random_weights_are_not_kept() -> None:
+    _, problems = train_problems(sections(start_weight=0.5))
+    assert any("start_weight 0.5" in one and "set it to 0 or init_from" in one for one in problems)
