@@ -28,11 +28,12 @@ def init_file(source: str, expert: str) -> Path:
     return path
 
 
-def init_from(model: nn.Module, path: Path, rows: Sequence[int] | None = None) -> None:
+def init_from(model: nn.Module, path: Path, rows: Sequence[int] | None = None) -> set[str]:
     """Fill the expert `model` from a file; a head for other classes starts anew, and a decoder
     that ends at a coarser scale takes the coarser blocks.
 
     rows: of the shared network's head, those for the leaves that the expert names.
+    Returns the names of the tensors that were taken over.
     Raises UserError if the network in the file is another one, or the file damaged.
     """
     try:
@@ -55,6 +56,7 @@ def init_from(model: nn.Module, path: Path, rows: Sequence[int] | None = None) -
             f"{other[0]}; give both the same `model`"
         )
     model.load_state_dict({name: stored[name] for name in kept}, strict=False)
+    return kept
 
 
 def without_finest_scales(stored: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import replace
 from typing import Any
@@ -51,10 +50,13 @@ class Trainer:
         if params.encoder_weights and isinstance(self.model.encoder, TimmEncoder):
             net, name = self.model.encoder.net, params.model.encoder
             load_encoder_weights(net, name, params.encoder_weights)
+        trained: set[str] = set()
         if task.init_file:
-            init_from(self.model, task.init_file, task.init_rows)
+            trained = init_from(self.model, task.init_file, task.init_rows)
         self.model.to(fabric.device)
-        self.first = copy.deepcopy(self.model.state_dict())
+        own = self.model.state_dict()
+        # Those that started at random are not worth keeping.
+        self.first = {n: own[n].clone() for n in trained if own[n].is_floating_point()}
         self.steps_between_checks = 1 if fabric.device.type == "cpu" else CHECKED_STEPS
 
     def start(self, phase: Phase) -> None:
@@ -106,9 +108,9 @@ class Trainer:
     @torch.no_grad()
     def average_with_start(self) -> None:
         """Take `start_weight` of the weights that the training began with into its last ones."""
-        for name, last in self.ema.module.state_dict().items():
-            if last.is_floating_point():
-                last.lerp_(self.first[name], self.params.start_weight)
+        last = self.ema.module.state_dict()
+        for name, first in self.first.items():
+            last[name].lerp_(first, self.params.start_weight)
         self.load_ema()
 
     def state(self) -> dict[str, Any]:
