@@ -29,6 +29,12 @@ source ./setup.sh requirements.txt
 if [ -n "$profile" ]; then
   run=runs/$(basename "$profile" .yaml)
   mkdir -p "$run"
+  # Held until this script and its children end: no other one may exchange the code under them.
+  exec 9>"$run/.lock"
+  if ! flock -n 9; then
+    echo "$run: another ./pipeline.sh runs here; wait for it, or copy the profile to another name" >&2
+    exit 1
+  fi
   python -m final_model_stage.pipeline.merge_profile "$profile" --data "$data" --out "$run/params.yaml"
   # Nothing of an older version stays; copied with their times, so that DVC sees only what changed.
   for stage in preprocessing_stage train_stage final_model_stage; do

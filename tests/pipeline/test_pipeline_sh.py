@@ -1,0 +1,62 @@
+"""`./pipeline.sh --profile`: a workspace of its own, for one run at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "pipeline.sh"
+# Stands for Python, DVC and the setting up: each says that it was called, and writes --out.
+STAND_IN = """
+called() { echo "called $*"; while [ $# -gt 1 ]; do [ "$1" != --out ] || echo new >"$2"; shift; done; }
+python() { called python "$@"; }
+dvc() { called dvc "$@"; }
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    shutil.copy(SCRIPT, tmp_path)
+    (tmp_path / "setup.sh").write_text(STAND_IN)
+    (tmp_path / "dvc.yaml").touch()
+    (tmp_path / ".dvcignore").touch()
+    for folder in ("preprocessing_stage", "train_stage", "final_model_stage", "profiles", "photos"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "train_stage/model.py").write_text("new")
+    (tmp_path / "profiles/mine.yaml").touch()
+    return tmp_path
+
+
+def run(place: Path) -> subprocess.CompletedProcess[str]:
+    command = ["./pipeline.sh", "--profile", "profiles/mine.yaml", "--data", "photos"]
+    return subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+
+
+def test_the_workspace_gets_the_code_of_today_and_runs_up_to_the_report(place: Path) -> None:
+    old = place / "runs/mine/train_stage/removed_since.py"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    done = run(place)
+    assert done.returncode == 0, done.stderr
+    assert not old.exists()
+    assert (place / "runs/mine/train_stage/model.py").read_text() == "new"
+    assert (place / "runs/mine/params.yaml").read_text() == "new\n"
+    assert "called dvc repro report\n" in done.stdout
+
+
+def test_a_second_run_in_the_same_workspace_touches_nothing(place: Path) -> None:
+    model = place / "runs/mine/train_stage/model.py"
+    model.parent.mkdir(parents=True)
+    model.write_text("in use")
+    with open(place / "runs/mine/.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        done = run(place)
+    assert done.returncode == 1
+    assert "runs/mine: another ./pipeline.sh runs here" in done.stderr
+    assert model.read_text() == "in use"
+    assert not (place / "runs/mine/params.yaml").exists()
+    assert "called" not in done.stdout
