@@ -12,7 +12,10 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "pipeline.sh"
 # Stands for Python, DVC and the setting up: each says that it was called, and writes --out.
 STAND_IN = """
-called() { echo "called $*"; while [ $# -gt 1 ]; do [ "$1" != --out ] || echo new >"$2"; shift; done; }
+called() {
+  echo "called $*"
+  while [ $# -gt 1 ]; do [ "$1" != --out ] || echo new >"$2"; shift; done
+}
 python() { called python "$@"; }
 dvc() { called dvc "$@"; }
 """
@@ -52,7 +55,7 @@ def test_a_second_run_in_the_same_workspace_touches_nothing(place: Path) -> None
     model = place / "runs/mine/train_stage/model.py"
     model.parent.mkdir(parents=True)
     model.write_text("in use")
-    with open(place / "runs/mine/.lock", "w") as file:
+    with (place / "runs/mine/.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         done = run(place)
     assert done.returncode == 1
