@@ -107,9 +107,12 @@ class Video:
         self._heard = -math.inf
         self.sound_ends: float | None = None
         """Seconds from which on sound is left out, as the times in the file jump there."""
+        self.damaged = 0
+        """Packets so far that could not be decoded; their frames are left out."""
 
     def frames(self) -> Iterator[Frame]:
-        """All frames, once. Raises DecodeError."""
+        """All frames that can be decoded, once. Raises DecodeError if there is none."""
+        invalid = require_av().error.InvalidDataError
         clock = Clock(float(1 / (self._stream.average_rate or 25)))
         streams = [stream for stream in (self._stream, self.sound) if stream is not None]
         held, sound, start = None, [], 0.0
@@ -118,7 +121,13 @@ class Video:
                 if packet.stream is self.sound:
                     sound.append(packet)
                     continue
-                for frame in packet.decode():
+                try:
+                    decoded = packet.decode()
+                except invalid:
+                    self.damaged, decoded = self.damaged + 1, []
+                    if self._is_timeless:  # else all that follows would come before its sound
+                        clock.tick(None)
+                for frame in decoded:
                     time = None if self._is_timeless else frame.time
                     if held is not None:
                         yield self._with_sound(held, sound, start)
@@ -129,7 +138,8 @@ class Video:
                     if time is not None and abs(held.seconds - (time - start)) > MAX_DRIFT:
                         self.sound_ends = self.sound_ends or held.seconds
             if held is None:
-                raise DecodeError("contains no frame")
+                no_frame = "is damaged: no frame decodes" if self.damaged else "contains no frame"
+                raise DecodeError(no_frame)
             yield self._with_sound(held, sound, start)
 
     def _with_sound(self, frame: Frame, packets: list[Any], start: float) -> Frame:

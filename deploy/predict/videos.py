@@ -105,6 +105,8 @@ class _Outputs:
             remove_frames(self._paths["frames"], after=self._count)
         if (end := self._video.sound_ends) is not None and self._video.sound is not None:
             self._notes.append(f"sound ends at {end:.1f} s, where the times of the frames jump")
+        if damaged := self._video.damaged:
+            self._notes.append(f"damaged: frames of {damaged} packets are left out")
         entry: Entry = {
             "width": self._size[1],
             "height": self._size[0],

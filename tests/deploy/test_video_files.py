@@ -15,6 +15,8 @@ from predict_runs import decoded, index, outputs, run, write
 from tiny_segmenter import TREE, tiny_segmenter
 
 from deploy.predict.output_files import alpha
+from deploy.predict.video_reader import Frame
+from deploy.predict.video_writer import VideoWriter
 from preprocessing_stage.dataset.dataset_folder import read_labels
 
 RATE = 44100
@@ -107,16 +109,18 @@ def test_a_frame_in_the_way_is_refused(place: Path, capsys: pytest.CaptureFixtur
 
 
 def test_a_video_that_fails_leaves_no_frames(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    video(place / "clip.mp4", count=40)
-    content = (place / "clip.mp4").read_bytes()
-    header = content.rindex(b"moov")
-    broken = bytearray(content)
-    broken[header // 2 : header - 8] = bytes(header - 8 - header // 2)
-    (place / "clip.mp4").write_bytes(broken)
-    assert run("clip.mp4", "--frames") == 1
-    assert "damaged" in index()["clip"]["error"]
+    video(place / "clip.mp4", count=4)
+
+    def fail(_: object, image: np.ndarray, frame: Frame) -> None:
+        if frame.seconds > 0.25:
+            assert Path("out/frames/clip/000003.png").is_file()
+            raise av.error.ArgumentError(22, "Invalid argument")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(VideoWriter, "write", fail)
+        assert run("clip.mp4", "--frames") == 1
+    assert "could not be written" in index()["clip"]["error"]
     assert outputs() == {"index.jsonl"}
-    video(place / "clip.mp4", count=2)
     assert run("clip.mp4", "--frames") == 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_files import photograph, sound, turned_video, video
+from drawn_files import damage_packets, photograph, sound, turned_video, video
 from predict_runs import decoded
 
 from final_model_stage.image_reader import DecodeError
@@ -46,7 +46,10 @@ def test_damaged_videos_say_so(tmp_path: Path) -> None:
     video(tmp_path / "clip.mp4")
     sound(tmp_path / "sound.mp4")
     (tmp_path / "half.mp4").write_bytes((tmp_path / "clip.mp4").read_bytes()[:2000])
+    video(tmp_path / "zeros.mov", codec="png")
+    damage_packets(tmp_path / "zeros.mov", range(12))
     for name, reason in [
+        ("zeros.mov", "is damaged: no frame decodes"),
         ("list.mp4", "Invalid data"),  # FFmpeg left to guess would play clip.mp4
         ("half.mp4", "Invalid data"),
         ("sound.mp4", "contains no video"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import av
 import pytest
-from drawn_files import photograph, video
+from drawn_files import damage_packets, photograph, video
 from predict_runs import decoded, index, run
 
 from deploy.predict import video_writer
@@ -57,6 +57,20 @@ def test_joined_recordings_keep_all_their_frames(place: Path) -> None:
     assert run("both.ts") == 0
     with av.open("out/both.mp4") as container:
         assert len(list(container.decode(video=0))) == 12
+
+
+@pytest.mark.parametrize(("name", "codec"), [("clip.mov", "png"), ("clip.avi", "libx264")])
+def test_damaged_packets_cost_their_frames_and_leave_a_gap(
+    name: str, codec: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video(place / name, count=50, codec=codec)
+    damage_packets(place / name, range(5, 7))
+    assert run(name) == 0
+    assert index()["clip"]["frames"] == 48
+    assert index()["clip"]["notes"] == ["damaged: frames of 2 packets are left out"]
+    assert f"{name}: damaged: frames of 2 packets" in capsys.readouterr().err
+    seconds = [frame.seconds for frame in decoded(place / name)]
+    assert seconds[-1] == pytest.approx(4.9) and seconds == sorted(set(seconds))
 
 
 def test_an_encoder_s_error_is_that_video_s(
