@@ -113,8 +113,7 @@ def _run(arguments: argparse.Namespace) -> int:
         else:
             entries = predict(todo, segmenter, files)
         # Nothing is predicted before the first entry is asked for, and nothing refused after it.
-        index.claim([name for job in todo for name in output_names(job, files)])
-        index.forget([job.source for job in todo])
+        index.begin({source: output_names(job, files) for source, job in by_source.items()})
     except (OSError, ValueError, ImportError) as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from error
@@ -132,9 +131,9 @@ def _run(arguments: argparse.Namespace) -> int:
                 for note in entry.get("notes", []):
                     tqdm.write(f"{source}: {note}", file=sys.stderr)
             index.add(entry | stamps[source] | index.files_after(source, stamps[source], new))
+        index.end()
     except OSError as error:  # the disk is full, or the folder is gone
         raise SystemExit(f"{error}; fix this and resume with --skip-existing") from error
-    index.release()
     _report(arguments.out, len(todo) - failed, failed, len(jobs) - len(todo))
     _report_left_out(sources)
     return failed + len(sources.unreadable)

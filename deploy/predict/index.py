@@ -1,7 +1,8 @@
 """index.jsonl of an output folder: one entry for each source, and which files are ours.
 
-Whatever lies in the folder and is named neither by the index nor by the claims of an interrupted
-run is somebody else's, and is never written over.
+Whatever lies in the folder and is not named by the index is somebody else's, and is never written
+over. A run enters the files that it is about to write first, as those of failed sources, then
+appends what came of each source: of several entries of a source the last one counts.
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ Entry = dict[str, Any]
 source (`bytes`, `modified`, `segmenter`), and either the areas of the classes or `error`."""
 
 INDEX = "index.jsonl"
-CLAIMS = ".claims.json"
-"""Files that a run is about to write; it is removed when the run has ended."""
 OWN_FOLDERS = ("overlay", "probabilities", "uncertainty", "cutout", "instances", "frames")
 """Where results of one kind lie, besides level_<k> and mask_<class>."""
 MAX_STEM_BYTES = 200
@@ -34,7 +33,7 @@ class PredictionIndex:
 
     def __init__(self, out: Path) -> None:
         """Reads the index in the folder `out`, if any. Raises ValueError if it is not an index."""
-        self.path, self._claims = out / INDEX, out / CLAIMS
+        self.path = out / INDEX
         self._entries: dict[str, Entry] = {}
         self._names: dict[str, str] = {}
         for line in self._lines():
@@ -49,8 +48,6 @@ class PredictionIndex:
         self._taken = {name.casefold() for name in self._names.values()}
         self.ours = {file for entry in self._entries.values() for file in _files(entry)}
         """Files that earlier runs wrote, relative to the folder."""
-        if self._claims.exists():
-            self.ours |= set(json.loads(self._claims.read_text()))
 
     def name(self, source: Path, folder: Path | None = None) -> str:
         """Name of a source: its stem, with a number if another source has that name.
@@ -104,34 +101,48 @@ class PredictionIndex:
         """Number of frames of a video that is done; else 0."""
         return int(self._entries.get(source, {}).get("frames", 0))
 
-    def claim(self, files: Collection[str]) -> None:
-        """Note the files that are about to be written, should the run be interrupted."""
+    def begin(self, files: Mapping[str, Collection[str]]) -> None:
+        """Note the files of each source that are about to be written, should the run be
+        interrupted. What was there of these sources counts as failed until they are done."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self._claims) as file:
-            json.dump(sorted({*files, *self.ours}), file)
+        error = "interrupted; resume with --skip-existing"
+        begun = {
+            source: _line(
+                {
+                    "source": source,
+                    "name": self._names[source],
+                    "files": sorted({*self.files_of(source), *new}),
+                    "error": error,
+                }
+            )
+            for source, new in files.items()
+        }
+        self._compact(begun)
 
-    def release(self) -> None:
-        """The run has ended: the index has an entry for each source."""
-        self._claims.unlink(missing_ok=True)
-
-    def forget(self, sources: Collection[Path]) -> None:
-        """Remove the entries of sources that will get new ones; they keep their names."""
-        renewed = set(map(str, sources))
-        with atomic_write(self.path) as file:
-            for line in self._lines():
-                if json.loads(line)["source"] not in renewed:
-                    file.write(line)
+    def end(self) -> None:
+        """The run has ended: each source gets one entry."""
+        self._compact({})
 
     def add(self, entry: Entry) -> None:
         """Append an entry."""
         with self.path.open("a") as file:
-            file.write(json.dumps(entry) + "\n")
+            file.write(_line(entry))
+
+    def _compact(self, new: Mapping[str, str]) -> None:
+        """Write the last line of each source, or the `new` one."""
+        last = {json.loads(line)["source"]: line for line in self._lines()} | dict(new)
+        with atomic_write(self.path) as file:
+            file.writelines(last.values())
 
     def _lines(self) -> Iterator[str]:
         """Complete lines: a killed run may have left half of one."""
         if self.path.exists():
             with self.path.open() as file:
                 yield from (line for line in file if line.endswith("\n"))
+
+
+def _line(entry: Entry) -> str:
+    return json.dumps(entry) + "\n"
 
 
 def _files(entry: Entry) -> list[str]:
