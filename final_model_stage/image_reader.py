@@ -2,13 +2,15 @@
 
 A small file can claim any size. Memory is bounded by `max_pixels`: decoding takes up to 4 bytes a
 pixel, in AVIF 8, in WebP and JPEG 2000 up to 20 (measured), and only one large image is decoded at
-a time, whatever the number of threads. No side of the result exceeds WORK_SIDE. Samples of a data
-set are read by preprocessing_stage.dataset.dataset_folder, which is stricter.
+a time, whatever the number of threads. No side of the result exceeds WORK_SIDE, unless the caller
+bounds its pixels instead. Samples of a data set are read by
+preprocessing_stage.dataset.dataset_folder, which is stricter.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -54,13 +56,18 @@ class DecodedImage:
     """An image, upright, on white where it was transparent."""
 
     image: np.ndarray
-    """(h, w, 3) uint8 RGB; sides up to WORK_SIDE."""
+    """(h, w, 3) uint8 RGB; sides up to WORK_SIDE, or as many pixels as were asked for."""
     size: tuple[int, int]
     """Height and width of the original, which `image` is equal to or a smaller copy of."""
 
 
-def decode_image(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> DecodedImage:
-    """The first frame of a file, or of a file's content. Raises DecodeError for anything else."""
+def decode_image(
+    source: Path | bytes, max_pixels: int = MAX_PIXELS, work_pixels: int | None = None
+) -> DecodedImage:
+    """The first frame of a file, or of a file's content. Raises DecodeError for anything else.
+
+    work_pixels: those of the result, about; None = sides up to WORK_SIDE.
+    """
     if isinstance(source, Path):
         check_regular(source)
     if Image.MAX_IMAGE_PIXELS is not None:  # Pillow's own limit must not be below ours
@@ -72,8 +79,8 @@ def decode_image(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> DecodedI
             if pixels > max_pixels:
                 raise Image.DecompressionBombError
             if pixels <= _LARGE:
-                return _decode(image)
-            return _one_large.submit(_decode, image).result()
+                return _decode(image, work_pixels)
+            return _one_large.submit(_decode, image, work_pixels).result()
     except DecodeError:
         raise
     except UnidentifiedImageError as error:
@@ -121,14 +128,14 @@ def check_regular(path: Path) -> None:
         raise DecodeError("is a folder" if stat.S_ISDIR(mode) else "not a regular file")
 
 
-def _decode(image: Image.Image) -> DecodedImage:
+def _decode(image: Image.Image, work_pixels: int | None) -> DecodedImage:
     stored = image.size
-    factor = _factor(stored)
+    factor = _factor(stored, work_pixels)
     drafted = image.draft(None, _divided(stored, factor)) is not None  # JPEG
     image.load()
     width, height = stored if drafted else image.size  # load() turns a TIFF upright
     orientation = _orientation(image)
-    small = Image.fromarray(_small_rgb(image, _factor(image.size)))
+    small = Image.fromarray(_small_rgb(image, _factor(image.size, work_pixels)))
     image.close()  # frees its pixels before the next large image is decoded
     small.getexif()[ExifTags.Base.Orientation] = orientation
     small = ImageOps.exif_transpose(small)
@@ -137,9 +144,12 @@ def _decode(image: Image.Image) -> DecodedImage:
     return DecodedImage(np.asarray(small), (height, width))
 
 
-def _factor(size: tuple[int, int]) -> int:
-    """The smallest integer factor that brings the longest side down to WORK_SIDE."""
-    return -(-max(size) // WORK_SIDE)
+def _factor(size: tuple[int, int], work_pixels: int | None) -> int:
+    """The smallest integer factor that brings the longest side down to WORK_SIDE, or the pixels
+    to `work_pixels`."""
+    if work_pixels is None:
+        return -(-max(size) // WORK_SIDE)
+    return math.isqrt((size[0] * size[1] - 1) // work_pixels) + 1
 
 
 def _divided(size: tuple[int, int], factor: int) -> tuple[int, int]:

@@ -26,6 +26,7 @@ from typing import get_args
 
 from tqdm import tqdm
 
+from deploy.predict import tiles
 from deploy.predict.index import PredictionIndex
 from deploy.predict.jobs import (
     Job,
@@ -95,6 +96,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 path,
                 index.name(path, sources.folder_of.get(path) if keep else None),
                 arguments.max_pixels,
+                tiles.PIXELS if arguments.tiles else None,
             )
             for path in sources.files
         ]

@@ -64,7 +64,7 @@ def predict_images(
 
 def read(job: Job) -> Read:
     try:
-        return Read(job, decode_image(job.source, job.max_pixels))
+        return Read(job, decode_image(job.source, job.max_pixels, job.work_pixels))
     except DecodeError as error:
         return Read(job, error)
 

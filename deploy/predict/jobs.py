@@ -26,6 +26,8 @@ class Job:
     """Stem of its output files."""
     max_pixels: int = MAX_PIXELS
     """Of the image, or of a frame of the video; larger ones are refused."""
+    work_pixels: int | None = None
+    """That an image is scaled down to; None = sides up to WORK_SIDE."""
 
 
 def output_paths(job: Job, files: PredictionFiles) -> list[Path]:

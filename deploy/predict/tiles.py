@@ -11,11 +11,15 @@ from __future__ import annotations
 import numpy as np
 
 from deploy.predict.turns import Segment
+from final_model_stage.image_reader import WORK_SIDE
 from final_model_stage.segmentation import Segmentation
 
 SIDES = (512, 768)
 """Pixels of the squares, less where the photograph is not as high: people then fit into one. Small
 ones find the people of a crowd, large ones see more of a person who is near."""
+PIXELS = 2 * WORK_SIDE**2
+"""That photographs are scaled down to; they bound the memory. Without squares a side of WORK_SIDE
+is enough, with them people would be no larger for it."""
 WHOLE = 0.25
 """Weight of the prediction for the whole beside that of the squares: enough for people larger
 than a square, too little to overrule the squares where the whole sees nobody."""

@@ -231,7 +231,7 @@ def test_reading_goes_on_while_the_network_works(
     """The network's first batch waits until an image of the second is read."""
     second = threading.Event()
 
-    def decode(path: Path, _: int) -> DecodedImage:
+    def decode(path: Path, *_: object) -> DecodedImage:
         if int(path.stem) == BATCH + 1:
             second.set()
         return DecodedImage(np.zeros((4, 4, 3), np.uint8), (4, 4))

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawn_files import photograph
+from PIL import Image
 from predict_runs import index, run, write
 from tiny_segmenter import TREE, tiny_segmenter
 
 from deploy.predict import tiles
 from deploy.predict.tiles import segment_tiles
 from deploy.predict.turns import segment_any_turn, sureness
+from final_model_stage import image_reader
 from final_model_stage.segmentation import Segmentation
 from preprocessing_stage.dataset.dataset_folder import read_labels
 
@@ -79,6 +81,22 @@ def test_people_whom_only_the_tiles_show_are_found_without_seams() -> None:
     assert (result.labels == 4).all()
     head = result.leaf_probabilities[HEAD]
     assert np.ptp(head) > 0.03 > 3 * np.abs(np.diff(head)).max()
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_squares_are_cut_from_more_pixels_than_the_whole_is_predicted_from(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_reader, "WORK_SIDE", 48)
+    monkeypatch.setattr(tiles, "PIXELS", 2 * 48**2)
+    write("crowd.png", size=(80, 120))
+    assert run("crowd.png", "--tiles", "--overlay") == 0
+    with Image.open("out/overlay/crowd.jpg") as picture:
+        assert picture.size == (60, 40)
+    image = np.asarray(photograph((80, 120))).reshape(40, 2, 60, 2, 3).mean((1, 3))
+    expected = segment_tiles(tiny_segmenter().segment, (image + 0.5).astype(np.uint8)).labels
+    labels = read_labels("out/crowd.png")
+    np.testing.assert_array_equal(labels, expected.repeat(2, 0).repeat(2, 1))
 
 
 def upright_only(sure: float, unsure: float) -> Callable[[np.ndarray], Segmentation]:

@@ -111,6 +111,14 @@ def test_long_images_are_scaled_down(size: tuple[int, int], kind: str) -> None:
     assert difference(decoded.image, np.asarray(small)) < 12
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_pixels_may_be_bounded_instead_of_sides(kind: str) -> None:
+    content = encoded(photograph((1000, 4000)), kind)
+    for pixels, shape in [(4_000_000, (1000, 4000, 3)), (3_999_999, (500, 2000, 3))]:
+        decoded = decode_image(content, work_pixels=pixels)
+        assert decoded.image.shape == shape and decoded.size == (1000, 4000)
+
+
 def test_a_jpeg_that_is_a_line_is_read() -> None:
     assert decode_image(encoded(photograph((3, 9000)), "JPEG")).size == (3, 9000)
 
