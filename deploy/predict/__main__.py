@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import get_args
 
@@ -51,9 +52,11 @@ LOCK = ".person-parts-predict.lock"
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     warnings.filterwarnings("ignore", module="PIL")  # image_reader.py checks what they warn of
-    is_new = not arguments.out.exists()
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may be no UTF-8
     with ExitStack() as stack:
         try:
+            is_new = not arguments.out.exists()
             stack.enter_context(file_lock(arguments.out / LOCK, f"writing to {arguments.out}"))
         except (UserError, OSError) as error:
             print(error, file=sys.stderr)

@@ -227,6 +227,28 @@ def test_lists_with_a_mark_with_nul_and_with_names_of_any_bytes(
     assert sorted(index()) == sorted(["a b", odd.removesuffix(".png")])
 
 
+def test_names_of_any_bytes_are_reported(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    write("in/a.png")
+    Path(f"in/x.{odd}").touch()
+    Path(odd).mkdir()
+    Path(f"in/{odd}").symlink_to(place / odd)
+    predict.main(["in", "--out", f"{odd}/out"])
+    said = capsys.readouterr().out
+    assert "caf\\udce9/out: 1 done" in said and "were not followed: in/caf\\udce9" in said
+    assert "1 .caf\\udce9" in said
+
+
+def test_a_name_that_no_file_system_takes_is_refused(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("a.png")
+    with pytest.raises(SystemExit) as refused:
+        predict.main(["a.png", "--out", "n" * 300])
+    assert refused.value.code == 2
+    assert "File name too long: 'nnn" in capsys.readouterr().err
+
+
 def test_what_changed_since_is_done_again(place: Path) -> None:
     write("in/a.png", 0)
     write("in/b.png", 1)
