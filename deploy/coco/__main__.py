@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from deploy.people import MIN_AREA, number_people
-from deploy.predict.index import INDEX
+from deploy.predict.index import INDEX, PredictionIndex
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.class_tree import BACKGROUND
 
@@ -61,11 +61,13 @@ def coco_file(folder: Path, polygons: bool, min_area: int) -> dict[str, Any]:
     images: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
     names: dict[int, str] = {}
-    for line in index.read_text().splitlines():
-        entry = json.loads(line)
+    for entry in PredictionIndex(folder).entries:
         if "error" in entry or "frames" in entry:  # frames of videos are no image files
             continue
         path = folder / f"{entry['name']}.png"
+        if Image.MAX_IMAGE_PIXELS is not None:  # Pillow's own limit must not be below predict's
+            pixels = entry["width"] * entry["height"]
+            Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, pixels)
         with Image.open(path) as picture:
             labels = np.asarray(picture)
             if "classes" not in picture.info:

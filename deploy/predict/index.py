@@ -69,6 +69,11 @@ class PredictionIndex:
         self._taken.add(name.casefold())
         return name
 
+    @property
+    def entries(self) -> list[Entry]:
+        """The last one of each source."""
+        return list(self._entries.values())
+
     def is_done(self, source: Path, stamp: Mapping[str, Any], keys: Collection[str] = ()) -> bool:
         """Whether a source has an entry without an error, of the same file and segmenter.
 

@@ -89,6 +89,18 @@ def test_a_folder_becomes_a_file_that_coco_reads(
     assert noted == areas
 
 
+def test_what_predict_wrote_is_read_however_large_and_after_a_kill(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("shots/a.png", 1)
+    assert run("shots") == 0
+    with Path("out/index.jsonl").open("a") as file:
+        file.write('{"source": "/so')
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 999)  # of 2,400; more than twice is an error
+    export(monkeypatch, "out", "--out", "people.json")
+    assert len(COCO("people.json").dataset["images"]) == 1
+
+
 def test_nothing_is_written_over(place: Path, monkeypatch, capsys) -> None:
     write("a.png")
     assert run("a.png") == 0
