@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -100,7 +101,7 @@ def to_srgb_8_bits(image: Image.Image) -> Image.Image:
 
     Raises DecodeError for gray values that are neither of 8 nor of 16 bits.
     """
-    return _rgb(image, _profile_transform(image))
+    return _rgb(_narrow(image), _profile_transform(image))
 
 
 def too_large(max_pixels: int) -> str:
@@ -165,7 +166,7 @@ def _orientation(image: Image.Image) -> int:
 def _small_rgb(image: Image.Image, factor: int) -> np.ndarray:
     """RGB (h / factor, w / factor, 3) uint8; strip by strip, to avoid a large copy."""
     rows = factor * max(1, _STRIP // (image.width * factor))
-    to_srgb = _profile_transform(image)
+    image, to_srgb = _narrow(image), _profile_transform(image)
     return np.concatenate([_rgb(strip, to_srgb).reduce(factor) for strip in _strips(image, rows)])
 
 
@@ -194,6 +195,15 @@ def _rgb(image: Image.Image, to_srgb: ImageCms.ImageCmsTransform | None) -> Imag
         if converted is not None:
             return converted
     return on_white(_eight_bits(image) if image.mode.startswith(("I", "F")) else image)
+
+
+def _narrow(image: Image.Image) -> Image.Image:
+    """8 bits where 32 hold no more, as those of a NumPy array of integers often do."""
+    if image.mode == "I":
+        low, high = cast(tuple[int, int], image.getextrema())
+        if low >= 0 and high <= 0xFF:
+            return image.convert("L")
+    return image
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

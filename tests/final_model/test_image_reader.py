@@ -66,6 +66,17 @@ def test_sixteen_bits_become_eight() -> None:
         np.testing.assert_array_equal(decode_image(encoded(gray16(), kind)).image, gray)
 
 
+@pytest.mark.parametrize("scale", [1, 257])
+def test_gray_of_32_bits_has_8_or_16_in_all_strips(
+    scale: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gray = np.asarray(photograph().convert("L")).astype(np.int32)
+    gray[:20] //= 200  # a strip that is dark in 8 and in 16 bits
+    content = encoded(Image.fromarray(gray * scale), "TIFF")
+    monkeypatch.setattr(decode, "_STRIP", 60)
+    np.testing.assert_array_equal(decode_image(content).image[..., 0], gray)
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_what_is_transparent_becomes_white(mode: str) -> None:
     image = transparent()
