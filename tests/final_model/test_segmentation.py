@@ -46,6 +46,21 @@ def test_a_pil_image_is_what_its_file_is(tmp_path, image):
         np.testing.assert_array_equal(to_rgb(image)[0], to_rgb(path)[0])
 
 
+def test_a_pil_image_of_integers_has_8_bits_if_they_fit():
+    gray = np.asarray(photograph().convert("L"))
+    found = to_rgb(Image.fromarray(gray.astype(np.int32)))[0]
+    np.testing.assert_array_equal(found[..., 1], gray)
+
+
+def test_a_damaged_pil_image_is_refused_as_its_file_is(tmp_path):
+    photograph().save(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-2000])
+    with Image.open(tmp_path / "a.png") as image:
+        for given in (image, tmp_path / "a.png"):
+            with pytest.raises(ValueError, match="damaged or unsupported: image file is trunc"):
+                make_segmenter()(given)
+
+
 def test_a_turned_and_a_large_file_have_the_size_that_is_shown(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
