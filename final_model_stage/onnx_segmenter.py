@@ -82,6 +82,13 @@ class OnnxSegmenter(Segmenter):
         self._graph, self._weights, self._watched = graph, weights, watched
         self._session = cache(self._open)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_session"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._session = cache(self._open)
+
     @staticmethod
     def of_folder(folder: Path | str, *, fast: bool = False) -> OnnxSegmenter:
         """The segmenter in a folder. Raises OSError, or ValueError if its files do not fit."""

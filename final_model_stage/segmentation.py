@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.shrink import nearest
 
 Precision = Literal["auto", "32-true", "bf16-mixed"]
+
+_STARTED = os.getpid()
+"""The process that imported this: a spawned one is that itself, a forked one is not."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,9 @@ class Segmenter(ABC):
         self.settings = settings
         self.tree = settings.class_tree
         self._process = os.getpid()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state | {"_process": _STARTED})
 
     @staticmethod
     def load(

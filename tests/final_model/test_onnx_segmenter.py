@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -162,6 +163,13 @@ def test_weights_that_the_graph_does_not_use_are_left_out(light: Path) -> None:
     weights = segmenter._weights | {"body.unused": np.zeros(3, np.float32)}
     more = OnnxSegmenter(segmenter.settings, segmenter._graph, weights)
     np.testing.assert_array_equal(more(images()[0]), segmenter(images()[0]))
+
+
+def test_it_is_pickled_without_its_sessions(folder: Path) -> None:
+    segmenter = OnnxSegmenter.of_folder(folder / "light")
+    labels = segmenter(images()[0])
+    again = pickle.loads(pickle.dumps(segmenter))
+    np.testing.assert_array_equal(again(images()[0]), labels)
 
 
 def test_no_file_outside_the_folder_is_read(light: Path) -> None:

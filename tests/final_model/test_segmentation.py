@@ -1,6 +1,9 @@
 """What a segmenter may be called with, and what it answers to anything else."""
 
 import os
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -110,6 +113,16 @@ def test_a_forked_process_is_told_instead_of_waiting_for_ever(monkeypatch):
     monkeypatch.setattr(os, "getpid", lambda: 1)
     with pytest.raises(RuntimeError, match="forked after the segmenter was loaded"):
         segmenter(random_image())
+
+
+def test_a_spawned_process_predicts_and_a_forked_one_is_told(monkeypatch):
+    segmenter = make_segmenter()
+    expected = segmenter(random_image())
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        np.testing.assert_array_equal(pool.submit(segmenter, random_image()).result(), expected)
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    with pytest.raises(RuntimeError, match="forked after the segmenter was loaded"):
+        pickle.loads(pickle.dumps(segmenter))(random_image())
 
 
 def test_an_unknown_precision_is_refused_whatever_would_run(tmp_path):
