@@ -1,6 +1,8 @@
 """A trace of the chain: the region of each expert, its views, and what it predicted for them.
 
-The segmenter itself shows them while it runs, so the trace is no second implementation of it.
+The segmenter itself shows the views while it runs, so the trace is no second implementation of it.
+The regions are those of the final probabilities: the masks of the views, of the probabilities so
+far, may differ a little, and are grown by `region_dilation`.
 """
 
 from __future__ import annotations

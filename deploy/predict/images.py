@@ -42,7 +42,7 @@ class Predicted:
     labels: np.ndarray
     """(h, w) uint8 leaf ids of `image.image`."""
     details: Segmentation | None
-    """None unless probabilities or uncertainty are written."""
+    """None unless `Wanted.details`."""
 
 
 def predict_images(

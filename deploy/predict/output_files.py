@@ -15,8 +15,8 @@ DIR/cutout/<name>.mov           the frames with the background transparent
 DIR/mask_<class>/<name>.mp4     white where a class is, else black
 DIR/frames/<name>/%06d.png      leaf ids of frame 1, 2, ... at the size of the video
 
-Palette PNGs carry their classes as JSON, id -> name, in the text chunk `classes`. Overlays and
-probabilities have at most image_reader.WORK_SIDE pixels a side.
+Palette PNGs carry their classes as JSON, id -> name, in the text chunk `classes`. Overlays,
+probabilities and cut-outs are as large as the copy that is predicted: see DecodedImage.
 """
 
 from __future__ import annotations

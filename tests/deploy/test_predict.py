@@ -124,6 +124,22 @@ def test_label_map_has_the_size_of_a_large_picture(place: Path) -> None:
     assert sum(index()["large"]["areas"][name] for name in ("background", "body")) == 3100 * 4200
 
 
+def test_maps_are_as_large_as_the_image_and_the_rest_as_what_is_predicted(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("final_model_stage.image_reader.WORK_SIDE", 30)  # half of the image's
+    write("a.png", size=(40, 60))
+    options = ["--overlay", "--cutout", "--uncertainty", "--mask", "leg", "--level", "0"]
+    assert run("a.png", *options, "--instances", "--probabilities") == 0
+    maps = ("a.png", "uncertainty/a.png", "mask_leg/a.png", "level_0/a.png", "instances/a.png")
+    assert {Image.open(f"out/{name}").size for name in maps} == {(60, 40)}
+    assert {Image.open(f"out/{name}").size for name in ("overlay/a.jpg", "cutout/a.png")} == {
+        (30, 20)
+    }
+    with np.load("out/probabilities/a.npz") as found:
+        assert found["probabilities"].shape[1:] == (20, 30)
+
+
 def test_a_level_that_the_tree_does_not_have_is_refused(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
