@@ -15,14 +15,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.model_card.card import card_text, mismatches
+from deploy.model_card.card import CARD, card_text, mismatches
 from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.params import load_preprocessing_params
 from preprocessing_stage.paths import PARAMS_FILE
 from train_stage.params import load_train_params
-
-CARD = "README.md"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -15,6 +15,7 @@ from train_stage.expert_params import ExpertParams
 from train_stage.params import SHARED, TrainParams
 from train_stage.phases import phases
 
+CARD = "README.md"
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 WEAKEST = 3
 """Number of classes that the card names as the least reliable."""
@@ -96,6 +97,10 @@ def mismatches(
         found.append(
             f"{folder}: is an output of DVC, which would remove the card; copy it and name the copy"
         )
+    # All cards begin like the template.
+    head = TEMPLATE.read_text(encoding="utf-8").partition("{{")[0].encode()
+    if (folder / CARD).exists() and not (folder / CARD).read_bytes().startswith(head):
+        found.append(f"{folder / CARD}: exists, and is no card of this command; move it away")
     if tree.to_dict() != params_tree.to_dict():
         found.append(
             f"{folder}: its class tree differs from that of the params; give its own with --params"

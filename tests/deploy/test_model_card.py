@@ -110,6 +110,17 @@ def test_an_output_folder_of_dvc_is_refused(workspace):
         model_card.main(["models/segmenter", "results/final/metrics.json"])
 
 
+def test_a_readme_of_the_user_stays_and_a_card_is_renewed(workspace):
+    readme = workspace / "mine/README.md"
+    readme.write_text("---\nlicense: other\n---\nmine")
+    with pytest.raises(SystemExit, match=r"README\.md: exists, and is no card.*move it away"):
+        model_card.main(["mine", "results/final/metrics.json"])
+    assert readme.read_text().endswith("mine")
+    readme.unlink()
+    for _ in range(2):
+        model_card.main(["mine", "results/final/metrics.json"])
+
+
 @pytest.mark.parametrize(
     "missing", ["mine/segmenter.json", "results/final/metrics.json", "params.yaml"]
 )
