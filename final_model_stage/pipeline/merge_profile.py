@@ -3,7 +3,8 @@
     python -m final_model_stage.pipeline.merge_profile profiles/lip.yaml --data lip --out p.yaml
 
 Single keys of the profile replace those of params.yaml at any depth. A profile with a tree brings
-all of its experts and pairs of `swap` too, since those of params.yaml belong to another tree.
+all of its experts and pairs of `swap` too, since those of params.yaml belong to another tree. What
+params.yaml says of its data is not said of others': a profile says it, or only the name is told.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from preprocessing_stage.converters.import_dataset import data_section
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.params import ParamsError, read_yaml
 from preprocessing_stage.paths import PARAMS_FILE
@@ -22,7 +24,7 @@ from train_stage.params import merge
 
 def merge_profile(params: dict[str, Any], profile: dict[str, Any], data: Path) -> dict[str, Any]:
     """The params of a profile on the data set folder `data`."""
-    base = dict(params)
+    base = merge(params, {"data": data_section(data)})
     if "tree" in profile:
         base |= {"tree": {}, "swap": [], "experts": {}}
     return merge(merge(base, profile), {"data": {"folder": str(data)}})

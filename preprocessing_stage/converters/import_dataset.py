@@ -100,12 +100,17 @@ def profile(tree: ClassTree, out: Path) -> dict[str, Any]:
     return {
         "tree": tree.to_dict(),
         "swap": [list(pair) for pair in sides],
-        "data": {
-            "folder": str(out.absolute()),
-            "description": f"the data set {out.absolute().name}",
-            "licence": "see where the data come from",
-        },
+        "data": data_section(out),
         "experts": {name: {} for name in tree.experts},
+    }
+
+
+def data_section(folder: Path) -> dict[str, str]:
+    """Section `data` for a folder of which no more is known."""
+    return {
+        "folder": str(folder.absolute()),
+        "description": f"the data set {folder.absolute().name}",
+        "licence": "see where the data come from",
     }
 
 

@@ -20,6 +20,7 @@ from ruamel.yaml import YAML
 
 from final_model_stage.params import final_problems
 from final_model_stage.pipeline.check_params import check_all
+from final_model_stage.pipeline.merge_profile import merge_profile
 from preprocessing_stage.dataset.check_dataset import DatasetError
 from preprocessing_stage.params import ParamsError, preprocessing_problems, read_yaml
 from train_stage.params import merge, train_problems
@@ -193,9 +194,9 @@ def animals(tmp_path, monkeypatch):
     own = YAML(typ="safe", pure=True).load(changes)
     tiny = {"input_size": 32, "epochs": 1, "decoder_epochs": 1, "precision": "32-true"}
     params = merge(
-        read_yaml(ROOT / "params.yaml") | own,
+        merge_profile(read_yaml(ROOT / "params.yaml"), own, Path("animals")),
         {
-            "data": {"folder": "animals", "longest_side": 64},
+            "data": {"longest_side": 64},
             "train": {**tiny, "model": tiny_network.SIZE},
             "shared": {"encoder_weights": None, "epochs": 2},
             "final": {"bootstrap": 100, "precision": "32-true"},

@@ -62,6 +62,16 @@ def test_a_profile_overrides_single_keys_and_brings_its_experts_with_its_tree():
     assert merge_profile(base, {"tree": tree}, Path("animals"))["swap"] == []
 
 
+def test_a_profile_says_nothing_of_its_data_that_is_true_of_others():
+    base = read_yaml(ROOT / "params.yaml")
+    silent = merge_profile(base, {"data": {"longest_side": 64}}, Path("data/holidays"))["data"]
+    assert silent["description"] == "the data set holidays"
+    assert silent["licence"] == "see where the data come from"
+    assert silent["near_gray_chroma"] == base["data"]["near_gray_chroma"]
+    own = {"description": "our holidays", "licence": "ours"}
+    assert own.items() <= merge_profile(base, {"data": own}, Path("x"))["data"].items()
+
+
 def test_experts_to_start_from_that_are_missing_are_all_named(tiny_params, tmp_path):
     found = problems(tiny_params(**{"train.init_from": str(tmp_path)}))
     assert found == [
