@@ -69,8 +69,13 @@ def _splits(arguments: argparse.Namespace, source: Source) -> dict[str, list[str
             "train": read_voc_list(arguments.train_ids, known),
             "val": read_voc_list(arguments.val_ids, known),
         }
+    if len(source.splits) == 1:
+        raise ValueError(
+            f"the source lists samples for {', '.join(source.splits)} alone; give --train-ids and "
+            "--val-ids"
+        )
     if source.splits:
-        return {split: source.splits.get(split, []) for split in ("train", "val")}
+        return dict(source.splits)
     ids = [sample.id for sample in source.samples]
     return split_randomly(ids, arguments.val_share, arguments.seed)
 

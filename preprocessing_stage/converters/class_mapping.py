@@ -68,7 +68,7 @@ def read_mapping(path: Path, classes: Mapping[int, str]) -> ClassMapping:
 def flat_mapping(classes: Mapping[int, str], root: str = "image") -> ClassMapping:
     """A leaf for each class of the source, all below one root. Raises MappingError.
 
-    Classes keep their ids, unless the one that is called background has another id than 0.
+    Classes keep their ids if 0 is the background or none of them; else they get others from 1 on.
     """
     if all(name.startswith("#") for name in classes.values()):
         raise MappingError("the classes are colours without names; give --tree or --labelmap")

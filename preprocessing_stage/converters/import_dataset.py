@@ -120,7 +120,11 @@ def _split_problems(source: Source, splits: Mapping[str, list[str]]) -> list[str
     for split, wanted in splits.items():
         if not wanted:
             problems.append(f"{split}: has no sample")
-        problems += [f"{split}: the source has no sample {i!r}" for i in wanted if i not in have]
+        problems += [
+            f"{split}: the source has no sample {i!r}; add its mask or take it out of the list"
+            for i in wanted
+            if i not in have
+        ]
         problems += [f"{split}: lists {i!r} {n} times" for i, n in Counter(wanted).items() if n > 1]
     both = set(splits.get("train", [])) & set(splits.get("val", []))
     return problems + [f"{i!r} is in train and in val; keep one" for i in sorted(both)]

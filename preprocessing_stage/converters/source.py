@@ -31,7 +31,7 @@ class Source:
     """Source id -> name."""
     samples: list[SourceSample]
     splits: Mapping[str, list[str]] = field(default_factory=dict)
-    """Split (train, val) -> ids; empty if the source has none."""
+    """Split (train, val) -> ids, of which some may have no sample; empty if the source has none."""
 
 
 def photographs(folder: Path) -> dict[str, list[Path]]:

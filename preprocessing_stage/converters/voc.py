@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from preprocessing_stage.converters.masks import (
@@ -14,8 +15,8 @@ from preprocessing_stage.converters.masks import (
 )
 from preprocessing_stage.converters.source import Source
 
-SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "val"}
-"""Name of a list -> split."""
+LISTS = {"train": ("train",), "val": ("val", "validation", "test")}
+"""Split -> names of its list, of which the first one that is there counts."""
 
 
 def voc_source(folder: Path, images: Path | None, classes: str | None) -> Source:
@@ -27,16 +28,17 @@ def voc_source(folder: Path, images: Path | None, classes: str | None) -> Source
     labelmap = folder / "labelmap.txt"
     names = read_class_names(classes) if classes else None
     colours = read_label_colours(labelmap) if names is None and labelmap.is_file() else None
-    lists = folder / "ImageSets" / "Segmentation"
     pair = (images or folder / "JPEGImages", folder / "SegmentationClass")
     source = mask_source({"": pair}, names, colours)
     have = {sample.id for sample in source.samples}
-    splits: dict[str, list[str]] = {}
-    for path in sorted(lists.glob("*.txt")) if lists.is_dir() else []:
-        if split := SPLITS.get(path.stem.lower()):
-            ids = [i for i in read_voc_list(path, have) if i in have]
-            splits[split] = [*splits.get(split, []), *ids]
-    return Source(source.classes, source.samples, splits if len(splits) == 2 else {})
+    lists = (folder / "ImageSets" / "Segmentation").glob("*.txt")
+    path_of = {path.stem.lower(): path for path in lists}
+    splits = {
+        split: read_voc_list(path_of[there[0]], have)
+        for split, those in LISTS.items()
+        if (there := [name for name in those if name in path_of])
+    }
+    return replace(source, splits=splits)
 
 
 def read_voc_list(path: Path, known: Collection[str]) -> list[str]:

@@ -85,6 +85,25 @@ def test_voc_lists_with_flags_and_endings(tmp_path: Path, tree_file: Path) -> No
     check(tmp_path / "out", {"train": ["a", "b.1"], "val": ["c", "d"]})
 
 
+@pytest.mark.parametrize(
+    ("lists", "val"),
+    [
+        ({"train": IDS[:2], "test": IDS[2:]}, IDS[2:]),
+        ({"train": IDS[:2], "Validation": IDS[2:3], "test": IDS[3:], "trainval": IDS}, IDS[2:3]),
+    ],
+)
+def test_test_of_a_voc_tree_is_val_where_there_is_no_other(
+    tmp_path: Path, lists: dict[str, list[str]], val: list[str]
+) -> None:
+    DRAWN.cvat(tmp_path / "export")
+    for name, ids in lists.items():
+        path = tmp_path / f"export/ImageSets/Segmentation/{name}.txt"
+        path.write_text("\n".join(ids))
+    run("voc", tmp_path / "export", "--out", tmp_path / "out")
+    folder = DatasetFolder(tmp_path / "out")
+    assert folder.ids("train") == IDS[:2] and folder.ids("val") == val
+
+
 def test_folders_below_become_part_of_the_ids(tmp_path: Path, tree_file: Path) -> None:
     """As CVAT exports a task whose images lie in folders."""
     DRAWN.cvat(tmp_path / "export")

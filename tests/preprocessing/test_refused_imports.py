@@ -10,6 +10,8 @@ import pytest
 from import_runs import DRAWN, IDS, run
 from PIL import Image
 
+from preprocessing_stage.dataset.dataset_folder import DatasetFolder
+
 pytest.importorskip("pycocotools")
 
 
@@ -53,6 +55,28 @@ def test_what_contradicts_itself_is_refused(tmp_path: Path) -> None:
         with pytest.raises(SystemExit, match=problem):
             run(*words, *more)
     assert not (tmp_path / "out").exists()
+
+
+def test_one_list_of_a_voc_tree_needs_the_other_split(tmp_path: Path) -> None:
+    DRAWN.cvat(tmp_path / "export")
+    train = tmp_path / "export/ImageSets/Segmentation/train.txt"
+    train.write_text("\n".join(IDS[:2]))
+    (tmp_path / "rest.txt").write_text("\n".join(IDS[2:]))
+    words = ["voc", tmp_path / "export", "--out", tmp_path / "out"]
+    with pytest.raises(SystemExit, match="lists samples for train alone; give --train-ids and"):
+        run(*words)
+    run(*words, "--train-ids", train, "--val-ids", tmp_path / "rest.txt")
+    assert DatasetFolder(tmp_path / "out").ids("val") == IDS[2:]
+
+
+def test_listed_samples_of_a_voc_tree_need_a_mask(tmp_path: Path) -> None:
+    DRAWN.cvat(tmp_path)
+    for name, ids in (("train", [*IDS[:2], "e"]), ("val", [*IDS[2:], "f"])):
+        (tmp_path / f"ImageSets/Segmentation/{name}.txt").write_text("\n".join(ids))
+    with pytest.raises(SystemExit) as refused:
+        run("voc", tmp_path, "--out", tmp_path / "out")
+    for words in ("train: the source has no sample 'e'; add its mask", "val: the source has no"):
+        assert words in str(refused.value)
 
 
 def test_masks_without_a_photograph_are_all_named(tmp_path: Path) -> None:
