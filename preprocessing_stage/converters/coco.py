@@ -2,19 +2,60 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
-from preprocessing_stage.converters.source import IGNORED, Source, SourceSample, sample_id
+from preprocessing_stage.converters.source import (
+    IGNORED,
+    Source,
+    SourceSample,
+    read_json,
+    sample_id,
+)
+from preprocessing_stage.dataset.check_dataset import DatasetError
+from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 from preprocessing_stage.dataset.user_error import UserError
 
 
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _Image(_Strict):
+    id: int
+    file_name: str
+    height: int
+    width: int
+
+
+class _Annotation(_Strict):
+    id: int | str
+    image_id: int
+    category_id: int
+    segmentation: list[list[Any]] | dict[str, Any] | None = None
+
+
+class _Category(_Strict):
+    id: int
+    name: str
+
+
+class _Instances(BaseModel):
+    images: list[_Image]
+    annotations: list[_Annotation]
+    categories: list[_Category]
+
+
 def coco_source(annotations: dict[str, Path], images: Path) -> Source:
-    """A source of one file or of one for each split. Raises ValueError, or UserError without
-    pycocotools.
+    """A source of one file or of one for each split. Raises ValueError, DatasetError with all that
+    is wrong with a file, or UserError without pycocotools. Says how many annotations have no area.
 
     annotations: split -> file of instances; one file under "" has no split. images: folder of the
     photographs, whose `file_name` may hold folders.
@@ -64,15 +105,26 @@ def _read(path: Path) -> Any:
         from pycocotools.coco import COCO
     except ImportError as error:
         raise UserError("COCO needs pycocotools: pip install '.[convert]'") from error
-    from contextlib import redirect_stdout
-    from io import StringIO
-
-    try:
-        with redirect_stdout(StringIO()):  # it reports each step
-            found = COCO(str(path))
-    except (OSError, ValueError, KeyError, AssertionError) as error:
-        raise ValueError(f"{path}: no file of COCO instances: {error}") from error
+    content, problems = read_json(path, _Instances)
+    if problems:
+        raise DatasetError(DatasetFolder(path.parent), problems)
+    count = len(content["annotations"])
+    content["annotations"] = [one for one in content["annotations"] if _has_area(one)]
+    if empty := count - len(content["annotations"]):
+        print(f"{path}: {empty} of {count} annotations, without area, left out", file=sys.stderr)
+    found = COCO()
+    found.dataset = content
+    with redirect_stdout(StringIO()):  # it reports each step
+        found.createIndex()
     for key, kept in (("annotations", found.anns), ("images", found.imgs)):
-        if len(kept) < len(found.dataset.get(key, [])):
+        if len(kept) < len(content[key]):
             raise ValueError(f"{path}: some {key} have the same id; number them anew")
     return found
+
+
+def _has_area(annotation: dict[str, Any]) -> bool:
+    """Whether it is more than a box; polygons of fewer than three points are taken out of it."""
+    outline = annotation.get("segmentation")
+    if isinstance(outline, list):
+        annotation["segmentation"] = [polygon for polygon in outline if len(polygon) >= 6]
+    return bool(annotation.get("segmentation"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -11,23 +10,49 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
+from pydantic import BaseModel, ConfigDict, Field
 
-from preprocessing_stage.converters.source import Source, SourceSample
+from preprocessing_stage.converters.source import Source, SourceSample, read_json
+from preprocessing_stage.dataset.check_dataset import DatasetError
+from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 
 _SHAPES = ("polygon", "rectangle", "circle", "mask")
 
 
+class _Shape(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    label: str
+    points: list[list[float]]
+    shape_type: str = "polygon"
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    image_path: str = Field(alias="imagePath")
+    image_width: int = Field(alias="imageWidth")
+    image_height: int = Field(alias="imageHeight")
+    shapes: list[_Shape]
+
+
 def labelme_source(folder: Path) -> Source:
-    """All JSON files of a folder. Raises ValueError that names each file that does not fit."""
+    """All JSON files of a folder. Raises ValueError, DatasetError with all that does not fit."""
     paths = sorted(folder.glob("*.json"))
     if not paths:
         raise ValueError(f"{folder}: has no .json of labelme")
-    files = {path: _read(path) for path in paths}
+    read = {path: read_json(path, _File) for path in paths}
+    if problems := [problem for _, some in read.values() for problem in some]:
+        raise DatasetError(DatasetFolder(folder), problems)
+    files = {path: file for path, (file, _) in read.items()}
+    for file in files.values():
+        for shape in file["shapes"]:
+            shape.setdefault("shape_type", "polygon")
     labels = sorted({shape["label"] for file in files.values() for shape in file["shapes"]})
     names = ["background", *(label for label in labels if label.casefold() != "background")]
     classes = dict(enumerate(names))
     id_of = {name.casefold(): i for i, name in classes.items()}
-    samples, problems = [], []
+    samples = []
     for path, file in files.items():
         image = path.parent / file["imagePath"].replace("\\", "/")
         if not image.is_file():
@@ -36,7 +61,7 @@ def labelme_source(folder: Path) -> Source:
             problems.append(f"{path.name}: shapes {odd} cover no area; take {', '.join(_SHAPES)}")
         samples.append(SourceSample(path.stem, image, partial(draw_shapes, file, id_of)))
     if problems:
-        raise ValueError("\n  ".join([f"{folder}:", *problems]))
+        raise DatasetError(DatasetFolder(folder), problems)
     return Source(classes, samples)
 
 
@@ -61,17 +86,3 @@ def draw_shapes(file: dict[str, Any], id_of: dict[str, int]) -> np.ndarray:
                 corner = round(points[0][0]), round(points[0][1])
                 canvas.paste(value, corner, Image.fromarray(np.asarray(mask) > 0))
     return np.asarray(canvas).astype(np.int32)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        file = json.loads(path.read_text(encoding="utf-8-sig"))
-        missing = {"imagePath", "imageWidth", "imageHeight", "shapes"} - file.keys()
-        if missing:
-            raise ValueError(f"has no {', '.join(sorted(missing))}")
-    except (OSError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: no file of labelme: {error}") from error
-    for shape in file["shapes"]:
-        shape.setdefault("shape_type", "polygon")
-    result: dict[str, Any] = file
-    return result

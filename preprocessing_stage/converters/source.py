@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ValidationError
 
 IGNORED = -1
 """Source id of pixels that take part in nothing."""
@@ -52,3 +56,20 @@ def files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
 def sample_id(name: Path) -> str:
     """Of a file's path in its folder: without its ending, folders before it as `folder_`."""
     return name.with_suffix("").as_posix().replace("/", "_")
+
+
+def read_json(path: Path, model: type[BaseModel]) -> tuple[Any, list[str]]:
+    """What a JSON file holds, and what of it is not as in `model`, a line each."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        return None, [f"{path.name}: no JSON: {error}"]
+    try:
+        model.model_validate(content)
+    except ValidationError as error:
+        return content, [
+            f"{'.'.join(map(str, (path.name, *problem['loc'])))}: {problem['msg']}, "
+            f"got {reprlib.repr(problem['input'])}"
+            for problem in error.errors(include_url=False)
+        ]
+    return content, []

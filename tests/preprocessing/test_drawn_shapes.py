@@ -94,3 +94,22 @@ def test_small_instances_lie_over_large_ones_and_all_over_crowds(
     [sample] = coco_source({"": tmp_path / "a.json"}, tmp_path).samples
     expected = 3 * [2] + 3 * [1] + 3 * [IGNORED] + [0]
     np.testing.assert_array_equal(sample.read_labels(), [expected] * 4)
+
+
+def test_annotations_without_area_are_left_out_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pycocotools")
+    whole = rectangle(1, 1, 6)
+    outlines: list[Any] = [[], None, [[0, 0, 9, 4]], [*whole["segmentation"], [0, 0, 9, 4]]]
+    others = [whole | {"id": i, "segmentation": some} for i, some in enumerate(outlines, 2)]
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg", "height": 4, "width": 10}],
+        "annotations": [whole, *others],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    (tmp_path / "a.jpg").touch()
+    [sample] = coco_source({"": tmp_path / "a.json"}, tmp_path).samples
+    np.testing.assert_array_equal(sample.read_labels(), [6 * [1] + 4 * [0]] * 4)
+    assert "a.json: 3 of 5 annotations, without area, left out" in capsys.readouterr().err

@@ -35,6 +35,40 @@ def test_coco_ids_that_stand_twice_are_refused(tmp_path: Path, key: str) -> None
         run("coco", tmp_path / "all.json", "--images", tmp_path / "photos", "--show")
 
 
+def test_keys_that_a_coco_file_lacks_are_all_named(tmp_path: Path) -> None:
+    DRAWN.photographs(tmp_path / "photos")
+    DRAWN.coco(tmp_path / "all.json", IDS)
+    content = json.loads((tmp_path / "all.json").read_text())
+    del content["images"][0]["file_name"]
+    content["annotations"][2]["image_id"] = "3"
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    with pytest.raises(SystemExit) as refused:
+        run("coco", tmp_path / "all.json", "--images", tmp_path / "photos", "--show")
+    _, *lines = str(refused.value).splitlines()
+    assert lines[0].startswith("  all.json.images.0.file_name: Field required, got {")
+    assert lines[1:] == [
+        "  all.json.annotations.2.image_id: Input should be a valid integer, got '3'"
+    ]
+
+
+def test_values_of_labelme_that_are_none_are_all_named(tmp_path: Path) -> None:
+    DRAWN.labelme(tmp_path)
+    for sample, key, value in (("a", "imagePath", None), ("c", "shapes", None), ("d", "label", 1)):
+        content = json.loads((tmp_path / f"{sample}.json").read_text())
+        (content["shapes"][1] if key == "label" else content)[key] = value
+        (tmp_path / f"{sample}.json").write_text(json.dumps(content))
+    (tmp_path / "e.json").write_text("{")
+    with pytest.raises(SystemExit) as refused:
+        run("labelme", tmp_path, "--show")
+    _, *lines = str(refused.value).splitlines()
+    assert lines[:3] == [
+        "  a.json.imagePath: Input should be a valid string, got None",
+        "  c.json.shapes: Input should be a valid list, got None",
+        "  d.json.shapes.1.label: Input should be a valid string, got 1",
+    ]
+    assert lines[3].startswith("  e.json: no JSON: ") and len(lines) == 4
+
+
 def test_what_contradicts_itself_is_refused(tmp_path: Path) -> None:
     DRAWN.photographs(tmp_path / "images")
     DRAWN.id_masks(tmp_path / "masks")
