@@ -116,7 +116,7 @@ def data_section(folder: Path) -> dict[str, str]:
 
 def _split_problems(source: Source, splits: Mapping[str, list[str]]) -> list[str]:
     have = Counter(sample.id for sample in source.samples)
-    problems = [f"{i!r} is in the source {times} times" for i, times in have.items() if times > 1]
+    problems = [f"{i!r} is in the source {n} times; keep one" for i, n in have.items() if n > 1]
     for split, wanted in splits.items():
         if not wanted:
             problems.append(f"{split}: has no sample")

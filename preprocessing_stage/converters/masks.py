@@ -79,13 +79,13 @@ def mask_source(
     folders: Mapping[str, tuple[Path, Path]],
     classes: Mapping[int, str] | None,
     colours: Mapping[Colour, str] | None,
-    splits: Mapping[str, list[str]] | None = None,
 ) -> Source:
     """A source of photographs and masks with equal stems.
 
-    folders: split -> folders of its photographs and of its masks; those under "" have no split.
-    classes: of masks that hold ids. colours: of masks in colour. Without either, each colour of the
-    masks is a class. splits: of a tree that has lists. Raises ValueError.
+    folders: split -> folders of its photographs and of its masks; those under "" have no split. Ids
+    that are of another photograph in each split begin with the split. classes: of masks that hold
+    ids. colours: of masks in colour. Without either, each colour of the masks is a class. Raises
+    ValueError.
     """
     masks = {split: _masks(folder) for split, (_, folder) in folders.items()}
     if classes is None:
@@ -95,18 +95,19 @@ def mask_source(
     if colours is not None:
         id_of = {name: i for i, name in classes.items()}
         table = {colour: id_of[name] for colour, name in colours.items()}
-    samples = []
-    listed = {}
-    for split, (images, folder) in folders.items():
-        pairs = _pairs(images, folder, masks[split])
-        listed[split] = [sample for sample, _, _ in pairs]
-        samples += [
-            SourceSample(sample, photograph, partial(read_mask, path, table))
-            for sample, path, photograph in pairs
-        ]
-    if splits is None and "" not in folders:
-        splits = listed
-    return Source(classes, samples, splits or {})
+    pairs = {split: _pairs(*folders[split], masks[split]) for split in folders}
+    named: dict[str, set[Path]] = {}
+    for some in pairs.values():
+        for sample, _, photograph in some:
+            named.setdefault(sample, set()).add(photograph)
+    samples: list[SourceSample] = []
+    splits: dict[str, list[str]] = {}
+    for split, some in pairs.items():
+        for sample, path, photograph in some:
+            own = f"{split}_{sample}" if len(named[sample]) > 1 else sample
+            samples.append(SourceSample(own, photograph, partial(read_mask, path, table)))
+            splits.setdefault(split, []).append(own)
+    return Source(classes, samples, splits if "" not in splits else {})
 
 
 def _masks(folder: Path) -> list[Path]:

@@ -192,6 +192,18 @@ def test_a_folder_for_each_split(tmp_path: Path, tree_file: Path) -> None:
     check(tmp_path / "out", {"train": IDS[:2], "val": IDS[2:]})
 
 
+def test_ids_of_another_photograph_in_each_split_begin_with_the_split(tmp_path: Path) -> None:
+    DRAWN.names(tmp_path / "names.txt")
+    for split, ids in (("train", ["a", "b"]), ("val", ["b", "c"])):
+        Drawn(CLASSES, ids).photographs(tmp_path / split)
+        Drawn(CLASSES, ids).id_masks(tmp_path / f"{split}_masks")
+    words = ["masks", tmp_path / "train", tmp_path / "train_masks", "--val-images"]
+    words += [tmp_path / "val", "--val-masks", tmp_path / "val_masks"]
+    run(*words, "--classes", tmp_path / "names.txt", "--out", tmp_path / "out")
+    folder = DatasetFolder(tmp_path / "out")
+    assert folder.ids("train") == ["a", "train_b"] and folder.ids("val") == ["val_b", "c"]
+
+
 @pytest.mark.parametrize("kind", ["RGB", "palettes that disagree"])
 def test_colours_without_names_are_the_classes(tmp_path: Path, tree_file: Path, kind: str) -> None:
     DRAWN.photographs(tmp_path / "images")

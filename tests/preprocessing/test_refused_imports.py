@@ -24,6 +24,15 @@ def test_two_masks_of_one_photograph_are_refused(tmp_path: Path) -> None:
         run(*words, "--out", tmp_path / "out")
 
 
+def test_photographs_of_both_splits_are_refused(tmp_path: Path) -> None:
+    DRAWN.photographs(tmp_path / "images")
+    DRAWN.id_masks(tmp_path / "masks")
+    folders = [tmp_path / "images", tmp_path / "masks"]
+    words = ["masks", *folders, "--val-images", folders[0], "--val-masks", folders[1]]
+    with pytest.raises(SystemExit, match="'a' is in the source 2 times; keep one"):
+        run(*words, "--classes", "lip", "--out", tmp_path / "out")
+
+
 @pytest.mark.parametrize("key", ["images", "annotations"])
 def test_coco_ids_that_stand_twice_are_refused(tmp_path: Path, key: str) -> None:
     DRAWN.photographs(tmp_path / "photos")
