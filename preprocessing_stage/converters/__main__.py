@@ -23,8 +23,8 @@ from preprocessing_stage.converters.class_mapping import flat_mapping, read_mapp
 from preprocessing_stage.converters.coco import coco_source
 from preprocessing_stage.converters.import_dataset import (
     import_dataset,
-    profile_path,
     split_randomly,
+    summary,
 )
 from preprocessing_stage.converters.labelme import labelme_source
 from preprocessing_stage.converters.masks import (
@@ -55,9 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     except (DatasetError, ValueError, OSError) as error:
         raise SystemExit(str(error)) from error
-    print(f"{arguments.out}: {', '.join(f'{len(ids)} {split}' for split, ids in splits.items())}")
-    profile = profile_path(arguments.out)
-    print(f"train on it: ./pipeline.sh --profile {profile} --data {arguments.out}")
+    print(summary(arguments.out, splits))
 
 
 def _splits(arguments: argparse.Namespace, source: Source) -> dict[str, list[str]]:

@@ -105,6 +105,12 @@ def profile(tree: ClassTree, out: Path) -> dict[str, Any]:
     }
 
 
+def summary(out: Path, splits: Mapping[str, list[str]]) -> str:
+    """Of a new data set folder: how large its splits are, and what trains on it."""
+    sizes = ", ".join(f"{len(ids)} {split}" for split, ids in splits.items())
+    return f"{out}: {sizes}\ntrain on it: ./pipeline.sh --profile {profile_path(out)} --data {out}"
+
+
 def data_section(folder: Path) -> dict[str, str]:
     """Section `data` for a folder of which no more is known."""
     return {

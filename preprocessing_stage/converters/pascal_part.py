@@ -4,7 +4,8 @@
 
 Reads Annotations_Part/<id>.mat and JPEGImages/<id>.jpg of VOC2010. Masks of parts are drawn
 person by person in the order of the annotation, later ones over earlier ones. Other objects are
-left out, as are images in which no part of a person is labelled.
+left out, as are images in which no part of a person is labelled, listed ones too. The profile has
+all parts below one root; those of the release with a tree are profiles/pascal_part_*.yaml.
 
 A person without any labelled part is 255 (ignore): all of it would else be taught, and scored,
 as background. In a person with labelled parts, pixels that no part covers are background (0), as
@@ -14,27 +15,28 @@ in the usual Pascal-Person-Part labels, so that scores stay comparable to publis
 from __future__ import annotations
 
 import argparse
-import shutil
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from preprocessing_stage.converters.import_dataset import split_randomly
-from preprocessing_stage.dataset.check_dataset import DatasetError
-from preprocessing_stage.dataset.class_tree import IGNORE, ClassTree
-from preprocessing_stage.dataset.dataset_folder import (
-    DatasetFolder,
-    read_image,
-    write_labels,
-    write_listing,
+from preprocessing_stage.converters.class_mapping import flat_mapping
+from preprocessing_stage.converters.import_dataset import (
+    import_dataset,
+    split_randomly,
+    summary,
 )
-from preprocessing_stage.dataset.user_error import UserError
-from preprocessing_stage.drawing.palette import palette
+from preprocessing_stage.converters.source import (
+    IGNORED,
+    Source,
+    SourceSample,
+    files,
+    photographs,
+)
 
 LEAVES = ("background", "low_hand", "torso", "low_leg", "head", "up_leg", "up_hand")
 """Names of the leaves; the position is the id."""
@@ -88,103 +90,50 @@ def read_persons(path: Path) -> list[Person]:
 
 
 def label_map(persons: list[Person]) -> np.ndarray:
-    """Label map (H, W) uint8 of persons whose masks have one size and whose parts are known."""
-    labels = np.zeros(persons[0].mask.shape, np.uint8)
-    for person in persons:
-        if not person.is_labelled:
-            labels[person.mask > 0] = IGNORE
-    for person in persons:
-        for name, mask in person.parts:
-            labels[mask > 0] = _ID_OF_PART[name]
-    return labels
-
-
-def sample_problems(persons: list[Person], photograph: Path) -> list[str]:
-    """What keeps `persons` from being drawn and paired with their photograph."""
+    """Ids of leaves (H, W) int32, IGNORED where a person has no labelled part. Raises ValueError
+    for unknown parts and for masks of several sizes."""
     parts = [part for person in persons for part in person.parts]
     unknown = sorted({name for name, _ in parts} - _ID_OF_PART.keys())
     problems = [f"part {name!r} is unknown; add it to PARTS_OF_LEAF" for name in unknown]
-    try:
-        size = read_image(photograph).shape[:2]
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return [*problems, f"photograph: {error}; add or replace it"]
     sizes = {mask.shape for _, mask in parts} | {person.mask.shape for person in persons}
-    return problems + [
-        f"a mask has (height, width) {other}, the photograph {size}; make them equal"
-        for other in sorted(sizes - {size})
+    if len(sizes) > 1:
+        problems.append(f"masks have (height, width) {sorted(sizes)}; make them equal")
+    if problems:
+        raise ValueError("; ".join(problems))
+    labels = np.zeros(persons[0].mask.shape, np.int32)
+    for person in persons:
+        if not person.is_labelled:
+            labels[person.mask > 0] = IGNORED
+    for name, mask in parts:
+        labels[mask > 0] = _ID_OF_PART[name]
+    return labels
+
+
+def pascal_part_source(annotations: Path, images: Path, ids: Collection[str]) -> Source:
+    """Those of `ids` whose annotation has a labelled part of a person; each annotation is read for
+    that. Raises OSError without one of the folders, ImportError without scipy."""
+    there = photographs(images)
+    path_of = {path.stem: path for path in files(annotations, (".mat",)) if path.stem in ids}
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(_is_labelled, path_of.values())
+        labelled = list(tqdm(found, "reading", len(path_of), unit="image"))
+    samples = [
+        SourceSample(i, there.get(i, [images / f"{i}.jpg"])[0], partial(_read_labels, path_of[i]))
+        for i, wanted in sorted(zip(path_of, labelled, strict=True))
+        if wanted
     ]
+    return Source(dict(enumerate(LEAVES)), samples)
 
 
-def convert(
-    annotations: Path,
-    images: Path,
-    out: Path,
-    *,
-    val_share: float = 0.2,
-    seed: int = 0,
-    listed: Mapping[str, list[str]] | None = None,
-) -> dict[str, int]:
-    """Write the data set folder `out`; `listed` (split -> ids) replaces the random split.
-
-    Returns the number of samples of each split, of images "skipped" because no part of a person
-    is labelled, and of `listed` ids "left out" because there is no sample of theirs.
-    Raises DatasetError with all problems, and leaves `out` as it was.
-    """
-    times = Counter(sample for some in (listed or {}).values() for sample in some)
-    problems = [f"{i!r} is listed {n} times; keep one" for i, n in times.items() if n > 1]
-    problems += [f"{path}: no such folder" for path in (annotations, images) if not path.is_dir()]
-    if out.exists():
-        problems.append(f"{out}: exists; remove it or choose another folder")
-    if not 0 < val_share < 1:
-        problems.append(f"val share: is {val_share}, needs to be between 0 and 1")
-    if problems:
-        raise DatasetError(DatasetFolder(annotations), problems)
-    ids = sorted(path.stem for path in annotations.glob("*.mat"))
-    if listed:
-        ids = [sample for sample in ids if sample in times]
-    part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
+def _is_labelled(path: Path) -> bool:
     try:
-        samples = _write_samples(annotations, images, ids, part)
-        splits = split_randomly(samples, val_share, seed)
-        if listed:
-            done = set(samples)
-            splits = {split: [i for i in some if i in done] for split, some in listed.items()}
-        if empty := [f"{split}: no sample is left for it" for split in splits if not splits[split]]:
-            raise DatasetError(DatasetFolder(annotations), empty)
-        write_listing(part, splits, dict(enumerate(LEAVES)))
-        part.rename(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    left_out = len(times) - len(samples) if listed else 0
-    counts = {split: len(some) for split, some in splits.items()}
-    return counts | {"skipped": len(ids) - len(samples), "left out": left_out}
+        return any(person.is_labelled for person in read_persons(path))
+    except ValueError:  # the import names it with all others
+        return True
 
 
-def _write_samples(annotations: Path, images: Path, ids: list[str], out: Path) -> list[str]:
-    """Ids of the samples. Stops writing, but not looking, at the first problem."""
-    colours = palette(ClassTree({"person": {name: i for i, name in enumerate(LEAVES)}}))
-    (out / "JPEGImages").mkdir(parents=True)
-    (out / "gt_masks").mkdir()
-    samples: list[str] = []
-    problems: list[str] = []
-    for sample in tqdm(ids, "converting", unit="image"):
-        photograph = images / f"{sample}.jpg"
-        try:
-            persons = read_persons(annotations / f"{sample}.mat")
-        except ValueError as error:
-            problems.append(f"{sample}.mat: {error}")
-            continue
-        if not any(person.is_labelled for person in persons):
-            continue
-        problems += [f"{sample}: {what}" for what in sample_problems(persons, photograph)]
-        if not problems:
-            write_labels(out / "gt_masks" / f"{sample}.png", label_map(persons), colours)
-            shutil.copyfile(photograph, out / "JPEGImages" / photograph.name)
-            samples.append(sample)
-    if problems:
-        raise DatasetError(DatasetFolder(annotations), problems)
-    return samples
+def _read_labels(path: Path) -> np.ndarray:
+    return label_map(read_persons(path))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -199,22 +148,34 @@ def main(arguments: list[str] | None = None) -> None:
     split.add_argument("--train-ids", type=Path, metavar="FILE", help="needs --val-ids")
     parser.add_argument("--val-ids", type=Path, metavar="FILE", help="needs --train-ids")
     parser.add_argument("--seed", type=int, default=0, help="of the random split, default: 0")
+    parser.add_argument(
+        "--exif",
+        choices=("shown", "stored"),
+        default="shown",
+        help="masks fit photographs as shown, or as stored before EXIF turns them",
+    )
     args = parser.parse_args(arguments)
     if (args.train_ids is None) != (args.val_ids is None):
         parser.error("--train-ids and --val-ids need each other")
-    files = {"train": args.train_ids, "val": args.val_ids} if args.train_ids else {}
+    lists = {"train": args.train_ids, "val": args.val_ids} if args.train_ids else {}
     try:
-        counts = convert(
-            args.annotations,
-            args.jpeg_images,
-            args.out,
-            val_share=args.val_share,
-            seed=args.seed,
-            listed={split: path.read_text("utf-8-sig").split() for split, path in files.items()},
-        )
-    except (UserError, OSError, UnicodeDecodeError, ImportError) as error:
+        listed = {split: path.read_text("utf-8-sig").split() for split, path in lists.items()}
+        ids = {i for some in listed.values() for i in some}
+        if not listed:
+            ids = {path.stem for path in files(args.annotations, (".mat",))}
+        source = pascal_part_source(args.annotations, args.jpeg_images, ids)
+        have = {sample.id for sample in source.samples}
+        splits = {split: [i for i in some if i in have] for split, some in listed.items()}
+        if not listed:
+            splits = split_randomly(sorted(have), args.val_share, args.seed)
+        mapping = flat_mapping(source.classes, "person")
+        stored = args.exif == "stored"
+        import_dataset(source, mapping, args.out, splits, masks_are_stored=stored)
+    except (ValueError, OSError, ImportError) as error:
         raise SystemExit(str(error)) from error
-    print(", ".join(f"{count} {what}" for what, count in counts.items()))
+    left_out = len(ids) - len(have)
+    print(f"{left_out} of {len(ids)} left out: no annotation of theirs labels a part of a person")
+    print(summary(args.out, splits))
 
 
 if __name__ == "__main__":

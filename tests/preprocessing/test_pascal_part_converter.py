@@ -10,14 +10,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from final_model_stage.pipeline.merge_profile import merge_profile
 from preprocessing_stage.converters.import_dataset import split_randomly
 from preprocessing_stage.converters.pascal_part import LEAVES, PARTS_OF_LEAF, main
 from preprocessing_stage.dataset.check_dataset import listing_problems
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_labels
+from preprocessing_stage.params import preprocessing_problems, read_yaml
+from train_stage.params import train_problems
 
 savemat = pytest.importorskip("scipy.io").savemat
 
+ROOT = Path(__file__).parents[2]
 SIZE = (4, 6)
 TREE = ClassTree({"person": {name: i for i, name in enumerate(LEAVES)}})
 
@@ -161,7 +165,13 @@ def test_writes_a_complete_folder(release: Release, capsys: pytest.CaptureFixtur
     assert copies == {f"{n}.jpg": (release.images / f"{n}.jpg").read_bytes() for n in names}
     with Image.open(release.out / "gt_masks" / "p00.png") as picture:
         assert picture.mode == "P"
-    assert capsys.readouterr().out == "4 train, 1 val, 3 skipped, 0 left out\n"
+    left_out, sizes, training = capsys.readouterr().out.splitlines()
+    assert left_out.startswith("3 of 8 left out") and sizes.endswith("people: 4 train, 1 val")
+    assert f"--profile {release.out / 'people.yaml'}" in training
+    own = read_yaml(release.out / "people.yaml")
+    params = merge_profile(read_yaml(ROOT / "params.yaml"), own, release.out)
+    assert preprocessing_problems(params)[1] == train_problems(params)[1] == []
+    assert params["tree"] == TREE.to_dict()
 
 
 def test_random_split_follows_share_and_seed() -> None:
@@ -192,7 +202,8 @@ def test_id_files_choose_the_samples(
     assert folder.ids("train") == ["p03", "p00"]
     assert folder.ids("val") == ["p02"]
     assert not (release.out / "JPEGImages" / "p01.jpg").exists()
-    assert capsys.readouterr().out == "2 train, 1 val, 1 skipped, 2 left out\n"
+    left_out, sizes, _ = capsys.readouterr().out.splitlines()
+    assert left_out.startswith("2 of 5 left out") and sizes.endswith("people: 2 train, 1 val")
 
 
 def test_id_files_are_checked(release: Release, tmp_path: Path) -> None:
@@ -202,33 +213,32 @@ def test_id_files_are_checked(release: Release, tmp_path: Path) -> None:
     files[0].write_text("p00\n")
     assert "val.txt" in release.refusal(*options)
     files[1].write_text("p00\np01\n")
-    assert "'p00' is listed 2 times" in release.refusal(*options)
+    assert "'p00' is in train and in val; keep one" in release.refusal(*options)
     files[1].write_text("p02\n")
-    assert "val: no sample is left" in release.refusal(*options)
+    assert "val: has no sample" in release.refusal(*options)
     assert release.refusal(*options[:2]) == "2"
     assert release.refusal(*options, "--val-share", "0.2") == "2"
 
 
 def test_names_all_problems_at_once(release: Release) -> None:
     release.add_people(2)
-    release.add("away", thing("person", EVERYWHERE, ("tail", EVERYWHERE)), photograph=None)
+    head = thing("person", EVERYWHERE, ("head", EVERYWHERE))
+    release.add("away", head, photograph=None)
+    release.add("size", head, photograph=(4, 5))
     wings = ("wing", EVERYWHERE), ("beak", EVERYWHERE)
-    release.add("bird", thing("person", EVERYWHERE, *wings), photograph=(4, 5))
-    small = np.ones((3, 6), np.uint8)
-    release.add("small", thing("person", small), thing("person", EVERYWHERE, ("head", EVERYWHERE)))
+    release.add("bird", thing("person", EVERYWHERE, *wings))
+    release.add("small", thing("person", np.ones((3, 6), np.uint8)), head)
     (release.annotations / "broken.mat").write_bytes(b"not MATLAB" * 50)
     savemat(release.annotations / "other.mat", {"x": 1})
     first, *lines = release.refusal().splitlines()
-    assert first.endswith("8 problems")
+    assert first.endswith("6 problems")
     wanted = [
-        ("away: part 'tail' is unknown",),
-        ("away: photograph:", "away.jpg"),
-        ("bird: part 'beak' is unknown",),
-        ("bird: part 'wing' is unknown",),
-        ("bird: a mask has (height, width) (4, 6), the photograph (4, 5)",),
-        ("broken.mat: no annotation of Pascal-Part",),
-        ("other.mat: no annotation of Pascal-Part", "anno"),
-        ("small: a mask has (height, width) (3, 6), the photograph (4, 6)",),
+        ("away:", "away.jpg"),
+        ("bird: part 'beak' is unknown", "part 'wing' is unknown"),
+        ("broken: no annotation of Pascal-Part",),
+        ("other: no annotation of Pascal-Part", "anno"),
+        ("size: the label map has 6 x 4 pixels, size.jpg 5 x 4",),
+        ("small: masks have (height, width) [(3, 6), (4, 6)]",),
     ]
     assert len(lines) == len(wanted)
     for line, parts in zip(lines, wanted, strict=True):
@@ -245,10 +255,26 @@ def test_refuses_an_existing_folder(release: Release) -> None:
 
 
 def test_refuses_missing_folders_and_a_senseless_share(release: Release) -> None:
-    release.images.rmdir()
-    said = release.refusal("--val-share", "1.5")
-    assert "images: no such folder" in said
-    assert "val share: is 1.5" in said
+    release.add_people(2)
+    assert "--val-share 1.5: is no share" in release.refusal("--val-share", "1.5")
+    for folder in (release.annotations, release.images):
+        folder.rename(folder.with_name("away"))
+        assert f"{folder}: no such folder" in release.refusal()
+        folder.with_name("away").rename(folder)
+
+
+def test_masks_of_stored_photographs_are_turned_with_them(release: Release) -> None:
+    names = release.add_people(2)
+    release.add("p00", thing("person", EVERYWHERE, ("head", mask(slice(1), slice(None)))))
+    for name in names:
+        path = release.images / f"{name}.jpg"
+        with Image.open(path) as picture:
+            exif = picture.getexif()
+            exif[0x0112] = 6
+            picture.save(path, exif=exif)
+    assert "give --exif stored" in release.refusal()
+    release.convert("--exif", "stored")
+    assert release.labels("p00") == [[0, 0, 0, 4]] * 6
 
 
 def test_says_what_to_install_without_scipy(
