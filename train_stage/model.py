@@ -15,8 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from preprocessing_stage.dataset.user_error import UserError
 from train_stage.colour_statistics import MEAN, STD
 from train_stage.model_params import ModelParams
+
+TIMM_STRIDES = [2, 4, 8, 16, 32]
+"""Of the features that a timm model must have."""
 
 
 class Expert(nn.Module):
@@ -137,10 +141,16 @@ class TimmEncoder(nn.Module):
     net: Any
 
     def __init__(self, params: ModelParams, inputs: int) -> None:
+        """Raises UserError if the model has features at other strides."""
         super().__init__()
         import timm  # takes as long as torch itself, and other encoders do without
 
         self.net = timm.create_model(params.encoder, features_only=True, in_chans=inputs)
+        if (strides := self.net.feature_info.reduction()) != TIMM_STRIDES:
+            raise UserError(
+                f"model.encoder: {params.encoder} has features at strides {strides}, needed are "
+                f"{TIMM_STRIDES}; take another one"
+            )
         for module in self.net.modules():
             if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
                 module.forward = MethodType(depthwise_forward, module)  # type: ignore[method-assign]

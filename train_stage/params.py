@@ -22,6 +22,9 @@ from train_stage.expert_params import ExpertParams
 SHARED = "shared"
 """What `init_from` calls the network that `train_stage.train_shared` trains."""
 
+OF_FOLDS = "out_of_fold.training"
+"""Section of the networks that predict samples which they were not trained on."""
+
 WITHOUT_PARENT = {"regions": "labelled", "model": {"parent_channels": False, "rejects": False}}
 """Overrides `train` for the networks that look at the whole image: the shared one and the root."""
 
@@ -56,6 +59,15 @@ class TrainParams(Section):
     experts: dict[str, ExpertParams]
     machine: MachineParams
 
+    @property
+    def networks(self) -> dict[str, ExpertParams]:
+        """Section -> params of all networks that are trained."""
+        networks = {SHARED: self.shared}
+        networks |= {section_of(name): params for name, params in self.experts.items()}
+        if any(params.regions == "predicted" for params in self.experts.values()):
+            networks[OF_FOLDS] = self.out_of_fold.training
+        return networks
+
 
 def load_train_params(path: Path = PARAMS_FILE) -> TrainParams:
     """The params of the train stage, overrides merged. Raises ParamsError with all problems."""
@@ -84,7 +96,7 @@ def train_problems(sections: Mapping[str, Any]) -> tuple[TrainParams | None, lis
         )
     elif out_of_fold and out_of_fold.training.init_from == SHARED:
         networks.problems.append(
-            "out_of_fold.training.init_from: is shared, which has seen the samples that a fold "
+            f"{OF_FOLDS}.init_from: is shared, which has seen the samples that a fold "
             "must not know; set it to null"
         )
     experts = {}
@@ -163,7 +175,7 @@ class _Networks:
             values["training"] = merge(merge(self._defaults(SHARED), self.shared), overrides)
         params, found = validate(OutOfFoldParams, values, "out_of_fold")
         self.problems += found
-        self._refuse_regions("out_of_fold.training", params.training if params else None)
+        self._refuse_regions(OF_FOLDS, params.training if params else None)
         return params
 
     def _refuse_regions(self, section: str, params: ExpertParams | None) -> None:

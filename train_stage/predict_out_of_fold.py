@@ -5,13 +5,14 @@ The training samples are divided into folds; for each, a network like the shared
 the other folds and predicts this one. So the experts below the root learn on regions as wrong as
 those that the chain will give them (Wolpert 1992, "Stacked generalization", section 2). Validation
 samples get the mean of these networks. Writes models/out_of_fold/{train,val}.npy: (samples,
-leaves, size, size) uint8, probabilities x 255 on the whole image, squeezed into a square.
+leaves, size, size) uint8, probabilities x 255 on the whole image, squeezed into a square; and the
+networks beside them.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.packed_samples import PackedSplit
-from preprocessing_stage.dataset.user_error import exits_on_user_error
+from preprocessing_stage.dataset.user_error import UserError, exits_on_user_error
 from preprocessing_stage.paths import OUT_OF_FOLD
 from train_stage.dataset import Batch, ExpertSamples
 from train_stage.params import load_train_params
@@ -39,10 +40,13 @@ def main() -> None:
     if all(expert.regions == "labelled" for expert in params.experts.values()):
         print("no expert is trained on predicted regions: nothing is predicted")
         folds = leaves = 0
-    found = {
-        "train": np.zeros((len(train), leaves, size, size), np.float32),
-        "val": np.zeros((len(val), leaves, size, size), np.float32),
-    }
+    if folds > len(train):
+        raise UserError(
+            f"out_of_fold.folds: is {folds}, but there are {len(train)} samples to train on; set "
+            f"it to {len(train)} at most"
+        )
+    found = np.zeros((len(train), leaves, size, size), np.uint8)
+    means = np.zeros((len(val), leaves, size, size), np.float32)
     is_global_zero = True
     for fold in range(folds):
         kept = list(range(fold, len(train), folds))
@@ -50,33 +54,40 @@ def main() -> None:
         trainer = run(task)
         is_global_zero = trainer.fabric.is_global_zero
         if is_global_zero:
-            found["train"][kept] = predict(task, trainer, train, kept, size)
-            found["val"] += predict(task, trainer, val, range(len(val)), size) / folds
+            for some, predicted in predict(task, trainer, train, kept, size):
+                found[some] = to_bytes(predicted)
+            for some, predicted in predict(task, trainer, val, range(len(val)), size):
+                means[some] += predicted / folds
     if is_global_zero:
         OUT_OF_FOLD.mkdir(parents=True, exist_ok=True)
-        for name, values in found.items():
+        for name, values in (("train", found), ("val", to_bytes(means))):
             with atomic_write(OUT_OF_FOLD / f"{name}.npy", "wb") as file:
-                np.save(file, (values * 255).round().astype(np.uint8))
+                np.save(file, values)
+
+
+def to_bytes(probabilities: np.ndarray) -> np.ndarray:
+    """0..1 -> uint8 0..255."""
+    return (probabilities * 255).round().astype(np.uint8)
 
 
 @torch.inference_mode()
 def predict(
     task: Task, trainer: Trainer, split: PackedSplit, indices: Sequence[int], size: int
-) -> np.ndarray:
-    """Leaf probabilities (len(indices), leaves, size, size) float32, mean of both flips."""
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Some of the indices and their leaf probabilities (some, leaves, size, size) float32, mean of
+    both flips; a batch at a time."""
     device = trainer.fabric.device
     samples = ExpertSamples(split, task.tree, task.node, task.params, augment=False, device=device)
     samples.input_size = task.params.last_input_size
     assert len(samples) == len(split), "the root has every sample, so places are indices"
-    found = []
     for start in range(0, len(indices), BATCH):
-        batch = samples[[(0, index) for index in indices[start : start + BATCH]]]
+        some = list(indices[start : start + BATCH])
+        batch = samples[[(0, index) for index in some]]
         flipped = Batch(batch.image.flip(-1), batch.region.flip(-1), batch.target)
         both = [trainer.predict(some).softmax(1) for some in (batch, flipped)]
         places = task.tree.flipped(task.node)
         mean = (both[0] + both[1].flip(-1)[:, places]) / 2
-        found.append(F.interpolate(mean, (size, size), mode="area").cpu())
-    return torch.cat(found).numpy()
+        yield some, F.interpolate(mean, (size, size), mode="area").cpu().numpy()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from preprocessing_stage.params import ParamsError, load_preprocessing_params
 from preprocessing_stage.paths import EXPERTS, OUT_OF_FOLD, SHARED_FILE
 from train_stage.expert_params import ExpertParams
 from train_stage.init_from import init_file
-from train_stage.params import SHARED, MachineParams, load_train_params, section_of
+from train_stage.params import OF_FOLDS, SHARED, MachineParams, load_train_params, section_of
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,10 @@ class Task:
     params: ExpertParams
     machine: MachineParams
     weights_file: Path
+    fold: int | None = None
+    """Of a network that predicts out of fold."""
     left_out: frozenset[str] = frozenset()
-    """Ids of training samples that are kept for predictions out of fold."""
+    """Ids of the training samples of its fold."""
 
     @classmethod
     def of_expert(cls, name: str) -> Task:
@@ -50,13 +52,18 @@ class Task:
         params = load_train_params().out_of_fold.training
         file = OUT_OF_FOLD / f"fold_{fold}.safetensors"
         return replace(
-            task, name=f"fold_{fold}", params=params, weights_file=file, left_out=left_out
+            task,
+            name=f"fold_{fold}",
+            params=params,
+            weights_file=file,
+            fold=fold,
+            left_out=left_out,
         )
 
     @property
     def section(self) -> str:
         """Where in params.yaml the network's own keys stand."""
-        return "out_of_fold.training" if self.left_out else section_of(self.name)
+        return section_of(self.name) if self.fold is None else OF_FOLDS
 
     @property
     def is_current(self) -> bool:
@@ -65,12 +72,8 @@ class Task:
             train, tree = load_train_params(), load_preprocessing_params().class_tree
         except ParamsError:
             return False
-        if self.left_out:
-            params: ExpertParams | None = train.out_of_fold.training
-        else:
-            params = train.shared if self.name == SHARED else train.experts.get(self.name)
-        now = tree.flat() if self.left_out or self.name == SHARED else tree
-        return (params, now.to_dict(), now.swap) == (
+        now = tree.flat() if self.section in (SHARED, OF_FOLDS) else tree
+        return (train.networks.get(self.section), now.to_dict(), now.swap) == (
             self.params,
             self.tree.to_dict(),
             self.tree.swap,
@@ -84,7 +87,7 @@ class Task:
     @property
     def init_file(self) -> Path | None:
         """Weights that the training starts from. Raises FileNotFoundError."""
-        return init_file(self.params.init_from, self.name) if self.params.init_from else None
+        return init_file(self.params.init_from, self.section) if self.params.init_from else None
 
     @property
     def init_rows(self) -> list[int] | None:

@@ -25,7 +25,7 @@ def write_results(task: Task, weights: dict[str, Tensor], history: History) -> N
     tensors = {name: weight.contiguous().cpu() for name, weight in weights.items()}
     with atomic_write(task.weights_file, "wb") as file:
         file.write(save(tensors, training_metadata(task)))
-    if task.left_out:
+    if task.fold is not None:
         return
     out = TRAININGS / task.name
     out.mkdir(parents=True, exist_ok=True)

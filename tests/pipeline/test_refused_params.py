@@ -118,6 +118,17 @@ def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params
             "experts.body.model.encoder: timm has no resnet81; alike are resnet",
         ),
         (
+            {"experts.body.model": TIMM | {"encoder": "convnext_atto"}},
+            "experts.body.model.encoder: convnext_atto has features at strides [4, 8, 16, 32], ",
+        ),
+        (
+            {
+                "experts.body.regions": "predicted",
+                "out_of_fold.training": {"model": TIMM | {"encoder": "resnet81"}},
+            },
+            "out_of_fold.training.model.encoder: timm has no resnet81; alike are resnet",
+        ),
+        (
             {"experts.body": {"model": TIMM, "encoder_weights": "no/such.pth"}},
             "experts.body.encoder_weights: there is no file no/such.pth",
         ),
@@ -156,10 +167,11 @@ def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params
         ),
         (
             {
+                "experts.body.regions": "predicted",
                 "out_of_fold.training": {
                     "batch_size": 1,
                     "model": ONE_PIXEL | {"norm": "batch"},
-                }
+                },
             },
             "out_of_fold.training.input_size: 32 is one pixel at the coarsest scale",
         ),

@@ -97,22 +97,27 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 
 def test_a_folder_stands_for_the_file_of_the_expert(tmp_path):
     path = stored(expert(), tmp_path / "body.safetensors")
-    assert init_file(str(tmp_path), "body") == path
-    assert init_file(str(path), "person") == path
+    assert init_file(str(tmp_path), "experts.body") == path
+    assert init_file(str(path), "experts.person") == path
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"experts.person.init_from: .*person.safetensors"):
-        init_file(str(tmp_path), "person")
+        init_file(str(tmp_path), "experts.person")
 
 
 def test_common_stands_for_the_file_of_the_common_start(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"body.init_from: there is no models/shared"):
-        init_file("shared", "body")
+        init_file("shared", "experts.body")
     (tmp_path / "models").mkdir()
     path = stored(expert(), tmp_path / "models" / "shared.safetensors")
-    assert init_file("shared", "body").resolve() == path
+    assert init_file("shared", "experts.body").resolve() == path
+
+
+def test_a_fold_starts_from_what_the_shared_network_starts_from(tmp_path):
+    path = stored(expert(), tmp_path / "shared.safetensors")
+    assert init_file(str(tmp_path), "out_of_fold.training") == path
 
 
 def test_models_fit_where_the_decoder_ends_at_a_coarser_scale():

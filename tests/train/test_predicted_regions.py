@@ -153,6 +153,16 @@ def test_an_expert_learns_on_predicted_regions(tmp_path: Path) -> None:
     assert [key for key in rows[0] if key.startswith("iou_")] == ["iou_upper", "iou_lower"]
 
 
+def test_more_folds_than_samples_are_refused(tmp_path: Path) -> None:
+    write_project(tmp_path, train=1, regions="predicted")
+    with (
+        chdir(tmp_path),
+        mock.patch.object(sys, "argv", ["predict_out_of_fold"]),
+        pytest.raises(SystemExit, match=r"out_of_fold\.folds: is 2, but there are 1 samples"),
+    ):
+        predict_out_of_fold.main()
+
+
 @pytest.mark.slow
 def test_nobody_predicts_what_it_was_trained_on(tmp_path: Path) -> None:
     write_project(tmp_path, train=8, regions="predicted")

@@ -126,7 +126,9 @@ def out_of_fold(split: PackedSplit, tree: ClassTree, logits: Callable[[Batch], T
     machine = MachineParams(devices=1, loader_workers=0)
     task = Task("fold_0", tree, "person", flipped_params(0), machine, Path("unused"))
     trainer = SimpleNamespace(fabric=SimpleNamespace(device=torch.device("cpu")), predict=logits)
-    return torch.from_numpy(predict_out_of_fold.predict(task, trainer, split, [0], 16)[0])
+    [(some, predicted)] = predict_out_of_fold.predict(task, trainer, split, [0], 16)
+    assert some == [0]
+    return torch.from_numpy(predicted[0])
 
 
 def test_out_of_fold_a_network_that_follows_a_flip_is_averaged_with_itself(
