@@ -32,7 +32,8 @@ from preprocessing_stage.dataset.user_error import UserError, exits_on_user_erro
 from preprocessing_stage.drawing.palette import palette
 from preprocessing_stage.params import RenderPeopleParams, load_preprocessing_params
 from preprocessing_stage.paths import RENDERED_PEOPLE
-from preprocessing_stage.rendering.body import PARTS, body_model
+from preprocessing_stage.rendering.body import body_model
+from preprocessing_stage.rendering.parts import PARTS, TREE
 from preprocessing_stage.rendering.picture import photograph, render
 from preprocessing_stage.rendering.scene import random_scene
 
@@ -116,9 +117,9 @@ def _one_thread() -> None:
 
 @exits_on_user_error
 def main() -> None:
-    params = load_preprocessing_params()
+    params = load_preprocessing_params().render_people
     with file_lock(RENDERED_PEOPLE.with_suffix(".lock"), "rendering people"):
-        render_people(params.render_people, palette(params.class_tree), RENDERED_PEOPLE)
+        render_people(params, palette(TREE), RENDERED_PEOPLE)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,10 @@ def _check_shared_memory(task: Task) -> None:
     if not SHARED_MEMORY.is_dir():
         return
     pixels = task.params.batch_size * task.params.last_input_size**2
-    needed = pixels * 4 * (3 + 1 + 2) * (2 * task.machine.loader_workers + 1)
+    parent = len(task.tree.leaves_of(task.node)) * task.params.model.parent_channels
+    image, region, target = 3, 1, 2  # in units of 4 bytes
+    needed = pixels * 4 * (image + region + target + parent)
+    needed *= 2 * task.machine.loader_workers + 1
     if (free := shutil.disk_usage(SHARED_MEMORY).free) < needed:
         raise UserError(
             f"machine.loader_workers: {task.machine.loader_workers} need {needed / 2**20:.0f} MiB "

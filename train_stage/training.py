@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -145,7 +146,7 @@ def make_checkpoint(task: Task, fabric: Fabric, precision: str) -> Checkpoint:
         {
             "params": params.model_dump(),
             "start": fingerprint(*starts),
-            "tree": task.tree.to_dict(),
+            "tree": json.dumps(task.tree.to_dict()),  # with the order of siblings
             "swap": task.tree.swap,
             "data": fingerprint(PACKED / CHECKSUMS, *sorted(STATISTICS.glob("*.csv"))),
             "code": fingerprint(Path(__file__).parent),

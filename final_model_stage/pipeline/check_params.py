@@ -30,6 +30,7 @@ from preprocessing_stage.paths import (
     RENDERED_PEOPLE,
     SHARED_FILE,
 )
+from preprocessing_stage.rendering.parts import unlike_parts
 from train_stage.init_from import init_file, init_from
 from train_stage.model import Expert, TimmEncoder
 from train_stage.params import OF_FOLDS, SHARED, TrainParams, load_train_params, train_problems
@@ -56,11 +57,12 @@ def check_all(path: Path = PARAMS_FILE) -> None:
     problems += _leaf_problems(train, final) if train and final else []
     if problems or preprocessing is None:
         raise ParamsError(path, problems)
-    folder = DatasetFolder(preprocessing.data.folder)
+    tree, folder = preprocessing.class_tree, DatasetFolder(preprocessing.data.folder)
     # The pipeline itself makes the rendered people; any other data set has to be there.
-    if folder.path != RENDERED_PEOPLE and (
-        found := listing_problems(folder, preprocessing.class_tree)
-    ):
+    if folder.path == RENDERED_PEOPLE:
+        if found := unlike_parts(tree):
+            raise ParamsError(path, found)
+    elif found := listing_problems(folder, tree):
         raise DatasetError(folder, found)
 
 

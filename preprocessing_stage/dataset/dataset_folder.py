@@ -97,9 +97,11 @@ def read_image(path: Path | str) -> np.ndarray:
 
 
 def exif_orientation(path: Path) -> int:
-    """1 upright, 2 to 8 turned or mirrored; from 5 on, height and width change places."""
+    """1 upright, 2 to 8 turned or mirrored; from 5 on, height and width change places. Values that
+    mean nothing, which Pillow ignores as well, are 1."""
     with Image.open(path, formats=("JPEG", "PNG")) as image:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        value = image.getexif().get(ExifTags.Base.Orientation)
+    return value if isinstance(value, int) and value in range(1, 9) else 1
 
 
 def on_white(image: Image.Image) -> Image.Image:

@@ -18,8 +18,8 @@ from anny.models.model_data import TopologyConfig
 from anny.utils.obj_utils import load_obj_file
 
 from preprocessing_stage.rendering.anny_files import quick_shape_files
+from preprocessing_stage.rendering.parts import PARTS
 
-PARTS = ["background", "low_hand", "torso", "low_leg", "head", "up_leg", "up_hand"]
 BACKGROUND, LOW_HAND, TORSO, LOW_LEG, HEAD, UP_LEG, UP_HAND = range(7)
 
 _BONES = {

@@ -141,7 +141,21 @@ def test_the_common_start_is_made_by_the_pipeline_and_starts_from_something_else
 
 def test_a_tiny_file_and_one_of_another_tree_are_valid(tiny_params, deep_tree):
     assert problems(tiny_params()) == []
-    assert problems(tiny_params(tree=deep_tree.to_dict())) == []
+    changes = {"tree": deep_tree.to_dict(), "data.folder": "animals"}
+    assert problems(tiny_params(**changes)) == []
+
+
+def test_rendered_people_need_their_own_leaves_however_grouped(tiny_params, tree):
+    leaves = {leaf.name: leaf.id for leaf in tree.leaves}
+    assert problems(tiny_params(tree={"person": leaves}, experts={"person": {}})) == []
+    leaves = {"forearm" if name == "low_hand" else name: i for name, i in leaves.items()}
+    found = problems(tiny_params(tree={"person": leaves | {"hat": 9}}, experts={"person": {}}))
+    assert found == [
+        "tree: id 1 is 'forearm', of rendered people 'low_hand'; keep their leaves, or set "
+        "data.folder to your own data set",
+        "tree: 'hat' has id 9, which no pixel of rendered people has; take it out, or set "
+        "data.folder to your own data set",
+    ]
 
 
 def test_each_stage_reads_its_sections(params_file, tmp_path, tree):

@@ -238,7 +238,7 @@ def test_a_timm_encoder_with_its_scales_and_weights_is_valid(tiny_params):
 
 
 def test_experts_are_the_inner_nodes_of_the_tree(tiny_params, deep_tree):
-    sections = tiny_params(tree=deep_tree.to_dict())
+    sections = tiny_params(tree=deep_tree.to_dict(), **{"data.folder": "animals"})
     del sections["experts"]["rear"]
     sections["experts"] |= {"tail": {}, "body": None}
     assert problems(sections) == [

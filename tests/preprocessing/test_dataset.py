@@ -8,7 +8,12 @@ from damage import label_map, photograph
 from PIL import Image
 
 from preprocessing_stage.dataset.check_dataset import listing_problems, read_pair, read_pairs
-from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_image, read_labels
+from preprocessing_stage.dataset.dataset_folder import (
+    DatasetFolder,
+    exif_orientation,
+    read_image,
+    read_labels,
+)
 
 
 def test_an_undamaged_folder_has_no_problem(folder, tree):
@@ -83,6 +88,20 @@ def test_photographs_are_turned_as_exif_says_and_label_maps_fit_the_turned_one(f
     Image.fromarray(labels).save(label_map(folder.path))
     pair = read_pair(folder, "train_000", tree)
     np.testing.assert_array_equal(pair.image[..., 1] > 127, pair.labels == 4)
+
+
+@pytest.mark.parametrize(("value", "kind"), [(0, 3), (9, 3), (6, 1), (6, 2), (6, 7)])
+def test_an_exif_orientation_that_means_nothing_is_upright(value, kind, tmp_path):
+    """kind: TIFF's number for its type, 3 where it should be: bytes, text and others happen."""
+    path = tmp_path / "odd.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = value
+    Image.new("RGB", (4, 2)).save(path, exif=exif)
+    content = path.read_bytes()
+    assert content.count(b"\x01\x12\x00\x03") == 1
+    path.write_bytes(content.replace(b"\x01\x12\x00\x03", b"\x01\x12\x00%c" % kind))
+    assert exif_orientation(path) == 1
+    assert read_image(path).shape == (2, 4, 3)
 
 
 def test_gray_and_transparent_photographs_become_rgb(tmp_path):

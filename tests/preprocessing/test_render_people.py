@@ -15,7 +15,7 @@ from preprocessing_stage import render_people as rendering
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_image, read_labels
 from preprocessing_stage.params import RenderPeopleParams
 from preprocessing_stage.rendering import picture
-from preprocessing_stage.rendering.body import PARTS
+from preprocessing_stage.rendering.parts import PARTS
 
 pytestmark = pytest.mark.slow
 

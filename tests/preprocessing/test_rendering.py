@@ -11,7 +11,6 @@ from preprocessing_stage.rendering.body import (
     HEAD,
     LOW_HAND,
     LOW_LEG,
-    PARTS,
     TORSO,
     UP_HAND,
     UP_LEG,
@@ -19,6 +18,7 @@ from preprocessing_stage.rendering.body import (
     body_model,
 )
 from preprocessing_stage.rendering.clothes import Outfit
+from preprocessing_stage.rendering.parts import PARTS
 from preprocessing_stage.rendering.picture import render
 from preprocessing_stage.rendering.pose import random_pose, turn
 from preprocessing_stage.rendering.props import slab
