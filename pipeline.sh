@@ -29,7 +29,7 @@ source ./setup.sh requirements.txt
 if [ -n "$profile" ]; then
   run=runs/$(basename "$profile" .yaml)
   mkdir -p "$run"
-  # Held until this script and its children end: no other one may exchange the code under them.
+  # Held until this script and DVC end: no other one may exchange the code under them.
   exec 9>"$run/.lock"
   if ! flock -n 9; then
     echo "$run: another ./pipeline.sh runs here; wait for it, or copy the profile to another name" >&2
@@ -51,8 +51,6 @@ if [ -n "$profile" ]; then
     # Not linked: a byte that flips in a file would flip in the cache too, and be restored from it.
     dvc config cache.type reflink,copy
   fi
-  # All but the rendering of people, whom no profile looks at.
-  [ $# -gt 0 ] || set -- report
 elif ! git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
   # An unpacked copy: DVC works without Git, except for `dvc exp` and `dvc ... diff`.
   dvc config --local core.no_scm true
@@ -60,5 +58,10 @@ fi
 
 python -m final_model_stage.pipeline.check_params
 python -m final_model_stage.pipeline.check_lock
+[ $# -gt 0 ] || set -- report # and so all but the rendering of people who are not looked at
 dvc repro "$@"
-python -m final_model_stage.print_results
+if dvc status -q --with-deps report; then
+  python -m final_model_stage.print_results
+else
+  echo "results/ is of an earlier run, until ./pipeline.sh runs the stages that are left"
+fi

@@ -42,8 +42,24 @@ def main() -> None:
         params, profile = read_yaml(PARAMS_FILE), read_yaml(arguments.profile)
     except ParamsError as error:
         raise SystemExit(str(error)) from error
+    merged = merge_profile(params, profile, arguments.data.absolute())
+    if (former := _data_of(arguments.out)) not in (None, merged["data"]["folder"]):
+        raise SystemExit(
+            f"{arguments.out.parent}: holds results on {former}; copy the profile to another name "
+            f"for {arguments.data}, or remove the folder"
+        )
     with atomic_write(arguments.out, encoding="utf-8") as file:
-        YAML().dump(merge_profile(params, profile, arguments.data.absolute()), file)
+        file.write(f"# Made of {PARAMS_FILE} and {arguments.profile}: edit these.\n")
+        YAML().dump(merged, file)
+
+
+def _data_of(path: Path) -> str | None:
+    """The data set of a params file; None if there is none."""
+    try:
+        folder: str = read_yaml(path)["data"]["folder"]
+    except (ParamsError, KeyError, TypeError):
+        return None
+    return folder
 
 
 if __name__ == "__main__":

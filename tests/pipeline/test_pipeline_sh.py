@@ -34,8 +34,8 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(place: Path) -> subprocess.CompletedProcess[str]:
-    command = ["./pipeline.sh", "--profile", "profiles/mine.yaml", "--data", "photos"]
+def run(place: Path, *targets: str) -> subprocess.CompletedProcess[str]:
+    command = ["./pipeline.sh", "--profile", "profiles/mine.yaml", "--data", "photos", *targets]
     return subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
 
 
@@ -48,7 +48,18 @@ def test_the_workspace_gets_the_code_of_today_and_runs_up_to_the_report(place: P
     assert not old.exists()
     assert (place / "runs/mine/train_stage/model.py").read_text() == "new"
     assert (place / "runs/mine/params.yaml").read_text() == "new\n"
-    assert "called dvc repro report\n" in done.stdout
+    said = done.stdout
+    assert said.index("called dvc repro report\n") < said.index("final_model_stage.print_results")
+
+
+def test_results_of_an_earlier_run_are_not_printed_as_new(place: Path) -> None:
+    stale = '\ndvc() { called dvc "$@"; [ "$1" != status ]; }\n'
+    (place / "setup.sh").write_text(STAND_IN + stale)
+    done = run(place, "sample_sheet")
+    assert done.returncode == 0, done.stderr
+    assert "called dvc repro sample_sheet\n" in done.stdout
+    assert "print_results" not in done.stdout
+    assert "results/ is of an earlier run" in done.stdout
 
 
 def test_a_second_run_in_the_same_workspace_touches_nothing(place: Path) -> None:
