@@ -23,6 +23,7 @@ from preprocessing_stage.converters.class_mapping import flat_mapping, read_mapp
 from preprocessing_stage.converters.coco import coco_source
 from preprocessing_stage.converters.import_dataset import (
     import_dataset,
+    profile_path,
     split_randomly,
     summary,
 )
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     except (DatasetError, ValueError, OSError) as error:
         raise SystemExit(str(error)) from error
-    print(summary(arguments.out, splits))
+    print(summary(arguments.out, splits, profile_path(arguments.out)))
 
 
 def _splits(arguments: argparse.Namespace, source: Source) -> dict[str, list[str]]:

@@ -105,10 +105,10 @@ def profile(tree: ClassTree, out: Path) -> dict[str, Any]:
     }
 
 
-def summary(out: Path, splits: Mapping[str, list[str]]) -> str:
+def summary(out: Path, splits: Mapping[str, list[str]], profile: Path) -> str:
     """Of a new data set folder: how large its splits are, and what trains on it."""
     sizes = ", ".join(f"{len(ids)} {split}" for split, ids in splits.items())
-    return f"{out}: {sizes}\ntrain on it: ./pipeline.sh --profile {profile_path(out)} --data {out}"
+    return f"{out}: {sizes}\ntrain on it: ./pipeline.sh --profile {profile} --data {out}"
 
 
 def data_section(folder: Path) -> dict[str, str]:

@@ -4,8 +4,8 @@
 
 Reads Annotations_Part/<id>.mat and JPEGImages/<id>.jpg of VOC2010. Masks of parts are drawn
 person by person in the order of the annotation, later ones over earlier ones. Other objects are
-left out, as are images in which no part of a person is labelled, listed ones too. The profile has
-all parts below one root; those of the release with a tree are profiles/pascal_part_*.yaml.
+left out, as are images in which no part of a person is labelled, listed ones too. The profile that
+is written has all parts below one root; profiles/pascal_part_*.yaml have them in a tree.
 
 A person without any labelled part is 255 (ignore): all of it would else be taught, and scored,
 as background. In a person with labelled parts, pixels that no part covers are background (0), as
@@ -37,6 +37,9 @@ from preprocessing_stage.converters.source import (
     files,
     photographs,
 )
+
+PROFILE = Path("profiles/pascal_part_pretrained.yaml")
+"""What to begin with."""
 
 LEAVES = ("background", "low_hand", "torso", "low_leg", "head", "up_leg", "up_hand")
 """Names of the leaves; the position is the id."""
@@ -175,7 +178,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(str(error)) from error
     left_out = len(ids) - len(have)
     print(f"{left_out} of {len(ids)} left out: no annotation of theirs labels a part of a person")
-    print(summary(args.out, splits))
+    print(summary(args.out, splits, PROFILE))
 
 
 if __name__ == "__main__":
