@@ -13,7 +13,7 @@ from pathlib import Path
 
 from final_model_stage.evaluation.confusion_counts import evaluate
 from final_model_stage.evaluation.metrics import summary
-from final_model_stage.evaluation.result_files import write_results
+from final_model_stage.evaluation.result_files import make_folder, write_results
 from final_model_stage.params import load_final_params
 from final_model_stage.print_results import table
 from final_model_stage.segmenter import TorchSegmenter
@@ -42,6 +42,7 @@ def main() -> None:
         segmenter = TorchSegmenter.load(arguments.segmenter, params.precision, fast=arguments.fast)
     except ValueError as error:
         raise SystemExit(str(error)) from error
+    make_folder(arguments.out)
     folder = DatasetFolder(arguments.data)
     if problems := listing_problems(folder, segmenter.tree, [arguments.split]):
         raise SystemExit(str(DatasetError(folder, problems)))

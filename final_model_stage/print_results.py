@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from typing import Any
 
+from final_model_stage.evaluation.shown import shown
 from preprocessing_stage.paths import FINAL_METRICS, PICTURES, REPORT
 
 
@@ -24,14 +24,10 @@ def table(figures: dict[str, Any]) -> str:
         level = int(name.removeprefix("mIoU_"))
         given = figures["oracle"].get(f"level_{level - 1}", {}).get(name)
         lines.append(
-            f"{name:10}   {_shown(figures[name])} [{_shown(low)}, {_shown(high)}]"
-            f"    {_shown(figures['per_image'][name])}       {_shown(given)}"
+            f"{name:10}   {shown(figures[name])} [{shown(low)}, {shown(high)}]"
+            f"    {shown(figures['per_image'][name])}       {shown(given)}"
         )
     return "\n".join(lines)
-
-
-def _shown(figure: float | None) -> str:
-    return "-" if figure is None or math.isnan(figure) else f"{figure:.3f}"
 
 
 def main() -> None:

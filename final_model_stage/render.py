@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from final_model_stage.evaluation.result_files import read_confusion, read_images, read_metrics
+from final_model_stage.evaluation.shown import shown
 from final_model_stage.params import load_final_params
 from final_model_stage.reporting.figures import FAINT, INK, STYLE, Row, panel_figure, save
 from final_model_stage.segmenter import TorchSegmenter
@@ -124,7 +125,7 @@ def main() -> None:
     images = read_images(FINAL)
     deepest = f"mIoU_{tree.depth - 1}"
     note = {
-        row["id"]: f"{_subscripted(deepest)} of this image {float(row[deepest]):.2f}"
+        row["id"]: f"{_subscripted(deepest)} of this image {shown(float(row[deepest]), 2)}"
         for row in images
     }
     best, worst = extremes(images, deepest)
@@ -161,7 +162,7 @@ def _draw_level(
         axes.text(
             x,
             0.03 if within else np.nan_to_num(iou) + 0.02,
-            "-" if math.isnan(iou) else f"{iou:.2f}",
+            shown(iou, 2),
             color="white" if light else INK,
             size=11,
             ha="center",
@@ -174,8 +175,8 @@ def _draw_level(
     axes.hlines(mean, *span, color=INK, linewidth=1.4)
     lines: list[tuple[float, str, dict[str, Any]]] = [
         (1.15, f"level {level}", {"size": 10, "color": FAINT}),
-        (1.08, f"{_subscripted(name)} {mean:.3f}", {"size": 11, "weight": "bold"}),
-        (1.02, f"[{low:.3f}, {high:.3f}]", {"size": 8, "color": FAINT}),
+        (1.08, f"{_subscripted(name)} {shown(mean)}", {"size": 11, "weight": "bold"}),
+        (1.02, f"[{shown(low)}, {shown(high)}]", {"size": 8, "color": FAINT}),
     ]
     for y, words, style in lines:
         axes.text(

@@ -3,6 +3,7 @@
 #     benchmarks/offline/run.sh BUNDLE OUT SECONDS
 # In the root of this project. After SECONDS it ends what still runs and brings home what there is.
 set -euo pipefail
+set -m # each job is a process group of its own, and ends as a whole
 bundle=$(cd "$1" && pwd) out=$2 end=$3
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
@@ -64,8 +65,6 @@ while [ $SECONDS -lt "$end" ] && [ -n "$(jobs -r)" ]; do
   CUDA_VISIBLE_DEVICES='' python3 -m benchmarks.offline.collect "$work/trainings" "$out"
 done
 CUDA_VISIBLE_DEVICES='' python3 -m benchmarks.offline.collect "$work/trainings" "$out" --last
-# Those that would start the next trainings first.
-kill $(jobs -p) 2>/dev/null || true
-pkill -g 0 -f train_stage || true # of this script alone
+for job in $(jobs -p); do kill -- "-$job" 2>/dev/null || true; done
 tail -n 3 "$work/trainings/tests.log"
 echo "[$SECONDS s] end"

@@ -40,7 +40,7 @@ def folder_with_graphs(segmenter: TorchSegmenter, source: Path, out: Path) -> It
                 shutil.copyfile(path, folder / path.name)
         models = {
             of.digest: chain_model(of, segmenter.experts, watched=of is settings)
-            for of in (settings, settings.fast)
+            for of in (settings.fast, settings)  # the watched one, where they are the same
         }
         for file, of in chosen.items():
             content = without_weights(

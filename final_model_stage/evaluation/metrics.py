@@ -76,6 +76,8 @@ def bootstrap_intervals(
     """95 % intervals of the dataset-level's mIoU_k by resampling images.
 
     Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), section 13.3: percentiles.
+    All means are over the classes of the figure itself: a resampling that lacks one of them, as it
+    may where few images show it, does not count.
     """
     images = len(counts)
     rng = np.random.default_rng(seed)
@@ -83,7 +85,11 @@ def bootstrap_intervals(
     totals = (times @ counts.reshape(images, -1)).reshape(resamplings, *counts.shape[1:])
     intervals = {}
     for k in range(tree.depth):
-        low, high = np.nanpercentile(mean_iou(totals, tree, k), [2.5, 97.5])
+        occurs = ~np.isnan(class_iou(counts.sum(0), tree, k))
+        ious = class_iou(totals, tree, k)[:, occurs]
+        means = ious[~np.isnan(ious).any(1)].sum(1) / max(1, occurs.sum())
+        some = occurs.any() and len(means)
+        low, high = np.percentile(means, [2.5, 97.5]) if some else (np.nan, np.nan)
         intervals[f"mIoU_{k}"] = {"low": _figure(low), "high": _figure(high)}
     return intervals
 
@@ -127,7 +133,7 @@ def summary(
             for k in range(tree.depth)
             for node, value in zip(tree.level(k), class_iou(total, tree, k), strict=True)
         },
-        "pixel_accuracy": _figure(np.trace(total) / total.sum()),
+        "pixel_accuracy": _figure(np.trace(total) / total.sum() if total.any() else np.nan),
         "per_image": image_level_miou(counts, tree),
         "oracle": {
             f"level_{k}": {

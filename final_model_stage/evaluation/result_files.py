@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,23 @@ import numpy as np
 from final_model_stage.evaluation.metrics import Evaluation, mean_iou
 from preprocessing_stage.dataset.atomic_write import atomic_write, write_json
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
+from preprocessing_stage.dataset.user_error import UserError
 
 METRICS, IOU, CONFUSION, IMAGES = "metrics.json", "iou.csv", "confusion.csv", "images.csv"
+
+
+def make_folder(out: Path) -> None:
+    """Make the folder `out`. Raises OSError, or UserError if it holds files of these names that are
+    of no evaluation."""
+    out.mkdir(parents=True, exist_ok=True)
+    there = [name for name in (METRICS, IOU, CONFUSION, IMAGES) if (out / name).exists()]
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        if "protocol" in read_metrics(out):
+            return
+    if there:
+        raise UserError(
+            f"{out}: has {', '.join(there)}, not of an evaluation; name another folder with --out"
+        )
 
 
 def write_results(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from final_model_stage.evaluation.shown import shown
 from preprocessing_stage.drawing.class_names import readable
 
 
@@ -26,7 +26,7 @@ def fill(template: Path, **context: Any) -> str:
     environment.filters |= {
         "readable": readable,
         "sentence": sentence,
-        "figure": figure,
+        "figure": shown,
         "percent": percent,
         "css": css,
         "code": code,
@@ -35,13 +35,8 @@ def fill(template: Path, **context: Any) -> str:
     return re.sub(r"\n\s*\n+", "\n\n", text).lstrip()  # loops leave blank lines
 
 
-def figure(value: float | None, digits: int = 3) -> str:
-    """A dash for a figure that is not there, null or nan."""
-    return "\u2013" if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
 def percent(share: float | None, digits: int = 0) -> str:
-    return "\u2013" if share is None or math.isnan(share) else f"{100 * share:.{digits}f}"
+    return shown(share if share is None else 100 * share, digits)
 
 
 def css(colour: tuple[int, int, int]) -> str:

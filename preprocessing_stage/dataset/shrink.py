@@ -15,10 +15,13 @@ def shrink(image: np.ndarray, longest_side: int) -> np.ndarray:
 
 
 def nearest(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Label map or mask (H, W), uint8, uint16 or bool, scaled to `size`: classes are not mixed."""
+    """Label map or mask (H, W), uint8, uint16 or bool, scaled to `size`: classes are not mixed.
+
+    `labels` itself if it has that size, else a new array that may be written to.
+    """
     if labels.shape == size:
         return labels
-    return np.asarray(Image.fromarray(labels).resize(size[::-1], Image.Resampling.NEAREST))
+    return np.array(Image.fromarray(labels).resize(size[::-1], Image.Resampling.NEAREST))
 
 
 def shrunken_size(size: tuple[int, int], longest_side: int) -> tuple[int, int]:

@@ -137,6 +137,26 @@ def test_interval_of_equal_images_is_a_point():
     assert interval["low"] == interval["high"] == dataset_level_miou(counts, TREE)["mIoU_1"]
 
 
+def test_an_interval_is_of_the_classes_of_the_figure():
+    """A hand is in one image alone: without it, the mean of the others would be another figure."""
+    hand = np.zeros((8, 8), np.uint8)
+    hand[:2] = 1
+    head = np.full((8, 8), 4, np.uint8)
+    missed = np.where(hand == 1, 0, hand)
+    counts = np.concatenate([counts_of(hand, missed), *[counts_of(head, head)] * 9])
+    interval = bootstrap_intervals(counts, TREE, 200, seed=0)["mIoU_2"]
+    assert interval == {"low": 0.5, "high": 0.5}
+    assert dataset_level_miou(counts, TREE)["mIoU_2"] == 0.5
+
+
+def test_nothing_to_compare_has_no_interval_and_warns_of_nothing(recwarn):
+    nothing = np.zeros((3, 7, 7), np.int64)
+    figures = summary(nothing, {}, TREE, resamplings=10, seed=0)
+    assert np.isnan(figures["pixel_accuracy"])
+    assert all(np.isnan(side) for side in figures["interval"]["mIoU_2"].values())
+    assert not recwarn.list
+
+
 def test_quartiles_go_from_small_people_to_large_ones():
     images = []
     for size in (1, 2, 3, 4, 5, 6, 7, 8):

@@ -70,6 +70,15 @@ def test_labels_and_probabilities_are_those_of_pytorch(folder: Path, fast: bool)
         np.testing.assert_array_equal(labels, onnx(image))
 
 
+def test_views_are_shown_where_one_by_each_expert_is_all_there_is(tmp_path: Path) -> None:
+    tiny_segmenter(tree=SMALL).save(tmp_path / "plain")
+    Image.fromarray(images()[0]).save(tmp_path / "0.png")
+    words = [str(tmp_path / "plain"), "--out", str(tmp_path / "light"), "--format", "folder"]
+    export.main([*words, "--images", str(tmp_path)])
+    _, traces = segment_with_trace(OnnxSegmenter.of_folder(tmp_path / "light"), images()[0])
+    assert [len(trace.views) for trace in traces] == [1, 1]
+
+
 def test_views_are_those_of_pytorch(folder: Path) -> None:
     """Of a square image the root has fewer, and where it finds nothing the others have none."""
     onnx = OnnxSegmenter.of_folder(folder / "light")

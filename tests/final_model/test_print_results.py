@@ -22,7 +22,7 @@ def test_table_has_both_protocols_interval_and_oracle(tmp_path, monkeypatch, cap
     print_results.main()
     header, first, second = (line.split() for line in capsys.readouterr().out.splitlines()[1:4])
     assert header[:2] == ["7", "images"]
-    assert first == ["mIoU_0", "0.500", "[0.400,", "0.600]", "0.550", "-"]
+    assert first == ["mIoU_0", "0.500", "[0.400,", "0.600]", "0.550", "\u2013"]
     assert second == ["mIoU_1", "0.250", "[0.200,", "0.300]", "0.350", "0.750"]
     print_results.main()
     assert str(tmp_path / "results/pictures/examples.png") in capsys.readouterr().out
@@ -41,4 +41,4 @@ def test_a_figure_that_is_not_there_is_a_dash():
     nothing = {"low": None, "high": None}
     figures = {"images": 1, "mIoU_0": None, "interval": {"mIoU_0": nothing}, "oracle": {}}
     line = print_results.table(figures | {"per_image": {"mIoU_0": float("nan")}}).splitlines()[1]
-    assert line.split() == ["mIoU_0", "-", "[-,", "-]", "-", "-"]
+    assert line.split() == ["mIoU_0", "\u2013", "[\u2013,", "\u2013]", "\u2013", "\u2013"]

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from final_model_stage.evaluation.metrics import Evaluation, summary
-from final_model_stage.evaluation.result_files import read_images, write_results
+from final_model_stage.evaluation.result_files import make_folder, read_images, write_results
 from final_model_stage.report import confusion_shares
 from preprocessing_stage.dataset.class_tree import ClassTree
+from preprocessing_stage.dataset.user_error import UserError
 
 TREE = ClassTree({"image": {"background": 0, "plant": {"stem": 3, "cap": 1}, "foot": 2}})
 COUNTS = np.array(
@@ -28,6 +29,17 @@ def results(tmp_path: Path) -> Path:
     figures = summary(COUNTS, {}, TREE, resamplings=100, seed=0)
     write_results(Evaluation(["a", "b"], COUNTS, {}), TREE, figures, tmp_path)
     return tmp_path
+
+
+def test_results_replace_results_and_no_file_of_others(results: Path, tmp_path: Path) -> None:
+    make_folder(tmp_path / "deep/new")
+    make_folder(results)
+    for content in ("{}", "[]", "no JSON"):
+        (results / "metrics.json").write_text(content)
+        with pytest.raises(UserError, match=r"metrics\.json, iou\.csv.*, not of an evaluation"):
+            make_folder(results)
+    with pytest.raises(OSError, match="exists"):
+        make_folder(results / "images.csv")
 
 
 def test_pixel_accuracy_is_the_share_of_all_pixels_that_get_their_leaf() -> None:
