@@ -22,7 +22,7 @@ from typing import cast
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from preprocessing_stage.dataset.dataset_folder import on_white
+from preprocessing_stage.dataset.colours import rgb, srgb_transform
 
 try:
     from pillow_heif import register_heif_opener
@@ -101,7 +101,7 @@ def to_srgb_8_bits(image: Image.Image) -> Image.Image:
 
     Raises DecodeError for gray values that are neither of 8 nor of 16 bits.
     """
-    return _rgb(_narrow(image), _profile_transform(image))
+    return _rgb(_narrow(image), srgb_transform(image))
 
 
 def too_large(max_pixels: int) -> str:
@@ -166,21 +166,8 @@ def _orientation(image: Image.Image) -> int:
 def _small_rgb(image: Image.Image, factor: int) -> np.ndarray:
     """RGB (h / factor, w / factor, 3) uint8; strip by strip, to avoid a large copy."""
     rows = factor * max(1, _STRIP // (image.width * factor))
-    image, to_srgb = _narrow(image), _profile_transform(image)
+    image, to_srgb = _narrow(image), srgb_transform(image)
     return np.concatenate([_rgb(strip, to_srgb).reduce(factor) for strip in _strips(image, rows)])
-
-
-def _profile_transform(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
-    """From the image's colour profile to sRGB; None for sRGB itself, or one that does not fit."""
-    profile = image.info.get("icc_profile")
-    if not profile or image.mode not in ("RGB", "CMYK"):
-        return None
-    with contextlib.suppress(Exception):  # a damaged profile does not make the image unusable
-        own = ImageCms.ImageCmsProfile(BytesIO(profile))
-        if "sRGB" in ImageCms.getProfileDescription(own):
-            return None
-        return ImageCms.buildTransform(own, ImageCms.createProfile("sRGB"), image.mode, "RGB")
-    return None
 
 
 def _strips(image: Image.Image, rows: int) -> Iterator[Image.Image]:
@@ -190,11 +177,7 @@ def _strips(image: Image.Image, rows: int) -> Iterator[Image.Image]:
 
 def _rgb(image: Image.Image, to_srgb: ImageCms.ImageCmsTransform | None) -> Image.Image:
     """RGB of 8 bits."""
-    if to_srgb is not None and not image.has_transparency_data:
-        converted = ImageCms.applyTransform(image, to_srgb)
-        if converted is not None:
-            return converted
-    return on_white(_eight_bits(image) if image.mode.startswith(("I", "F")) else image)
+    return rgb(_eight_bits(image) if image.mode.startswith(("I", "F")) else image, to_srgb)
 
 
 def _narrow(image: Image.Image) -> Image.Image:

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from preprocessing_stage.dataset.atomic_write import atomic_write
+from preprocessing_stage.dataset.colours import rgb, srgb_transform
 
 SPLITS = ("train", "val")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -83,7 +84,7 @@ class DatasetFolder:
 
 
 def read_image(path: Path | str) -> np.ndarray:
-    """Photograph as RGB, (H, W, 3) uint8, turned upright by its EXIF orientation, on white.
+    """Photograph as sRGB, (H, W, 3) uint8, turned upright by its EXIF orientation, on white.
 
     Raises ValueError if it is too large, animated, or has more than 8 bits a channel, which
     Pillow would turn white; OSError and others if it is no whole JPEG or PNG.
@@ -93,7 +94,7 @@ def read_image(path: Path | str) -> np.ndarray:
         _check_picture(image)
         if image.mode.startswith(("I", "F")):
             raise ValueError(f"picture mode is {image.mode}, needs 8 bits a channel")
-        return np.asarray(on_white(ImageOps.exif_transpose(image)))
+        return np.asarray(rgb(ImageOps.exif_transpose(image), srgb_transform(image)))
 
 
 def exif_orientation(path: Path) -> int:
@@ -102,14 +103,6 @@ def exif_orientation(path: Path) -> int:
     with Image.open(path, formats=("JPEG", "PNG")) as image:
         value = image.getexif().get(ExifTags.Base.Orientation)
     return value if isinstance(value, int) and value in range(1, 9) else 1
-
-
-def on_white(image: Image.Image) -> Image.Image:
-    """RGB, on white where `image` is transparent."""
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert("RGB")
 
 
 def read_labels(path: Path | str) -> np.ndarray:

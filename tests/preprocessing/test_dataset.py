@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from damage import label_map, photograph
+from drawn_files import swapped_profile
 from PIL import Image
 
+from final_model_stage.image_reader import decode_image
 from preprocessing_stage.dataset.check_dataset import listing_problems, read_pair, read_pairs
 from preprocessing_stage.dataset.dataset_folder import (
     DatasetFolder,
@@ -102,6 +104,14 @@ def test_an_exif_orientation_that_means_nothing_is_upright(value, kind, tmp_path
     path.write_bytes(content.replace(b"\x01\x12\x00\x03", b"\x01\x12\x00%c" % kind))
     assert exif_orientation(path) == 1
     assert read_image(path).shape == (2, 4, 3)
+
+
+def test_colours_are_those_that_prediction_reads(tmp_path):
+    path = tmp_path / "swapped.png"
+    Image.new("RGB", (4, 2), (200, 30, 30)).save(path, icc_profile=swapped_profile())
+    read = read_image(path)
+    assert read[0, 0, 2] > 150 > read[0, 0, 0]
+    np.testing.assert_array_equal(read, decode_image(path).image)
 
 
 def test_gray_and_transparent_photographs_become_rgb(tmp_path):
