@@ -143,6 +143,14 @@ def test_the_segmenter_loads_in_another_program(workspace):
 
 def test_nothing_runs_a_second_time(workspace):
     assert ran(dvc(workspace, "repro")) == []
+    assert dvc(workspace, "status", "--with-deps", "report") == "Data and pipelines are up to date.\n"
+
+
+def test_the_report_needs_every_stage_but_people_who_are_not_looked_at(workspace):
+    """So `./pipeline.sh` runs it."""
+    stages = ran((workspace / "log").read_text())
+    needed = ran(dvc(workspace, "repro", "--dry", "--force", "report"))
+    assert set(stages) - set(needed) == {"render_people"}
 
 
 def test_one_experts_params_retrain_it_alone_and_going_back_restores(workspace):
