@@ -143,7 +143,7 @@ def test_the_segmenter_loads_in_another_program(workspace):
 
 def test_nothing_runs_a_second_time(workspace):
     assert ran(dvc(workspace, "repro")) == []
-    assert dvc(workspace, "status", "--with-deps", "report") == "Data and pipelines are up to date.\n"
+    assert "up to date" in dvc(workspace, "status", "--with-deps", "report")
 
 
 def test_the_report_needs_every_stage_but_people_who_are_not_looked_at(workspace):
