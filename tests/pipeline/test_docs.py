@@ -175,7 +175,8 @@ def test_files_in_the_text_exist(page):
 @pytest.mark.parametrize("page", NAMES)
 def test_params_and_imports_in_the_text_are_valid(page):
     for block in blocks(page, "yaml"):
-        sections = read_yaml(ROOT / "params.yaml") | YAML(typ="safe", pure=True).load(block)
+        profile = YAML(typ="safe", pure=True).load(block)
+        sections = merge_profile(read_yaml(ROOT / "params.yaml"), profile, Path("data"))
         checks = (preprocessing_problems, train_problems, final_problems)
         assert [problem for check in checks for problem in check(sections)[1]] == []
     for block in blocks(page, "python"):
