@@ -63,5 +63,5 @@ dvc repro "$@"
 if dvc status -q --with-deps report; then
   python -m final_model_stage.print_results
 else
-  echo "results/ is of an earlier run, until ./pipeline.sh runs the stages that are left"
+  echo "Other stages are not up to date; without targets all run, and the results are printed"
 fi

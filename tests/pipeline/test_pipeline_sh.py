@@ -59,7 +59,7 @@ def test_results_of_an_earlier_run_are_not_printed_as_new(place: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "called dvc repro sample_sheet\n" in done.stdout
     assert "print_results" not in done.stdout
-    assert "results/ is of an earlier run" in done.stdout
+    assert "Other stages are not up to date" in done.stdout
 
 
 def test_a_second_run_in_the_same_workspace_touches_nothing(place: Path) -> None:
