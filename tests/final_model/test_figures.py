@@ -194,7 +194,7 @@ def test_class_iou_figure_shows_the_numbers() -> None:
         [bar.get_height() for bar in bars], [0.9, 0.8, 0.7, 0.04, math.nan, 0.7]
     )
     shown = words(figure)
-    labels = ["0.90", "0.80", "0.70", "0.04", "-", "0.70"]
+    labels = ["0.90", "0.80", "0.70", "0.04", "\u2013", "0.70"]
     assert [text for text in shown if len(text) in (1, 4)] == labels
     assert "mIoU₁ 0.750" in shown and "[0.400, 0.600]" in shown
     names = ["thing", "top", "foot", "cap", "stem_a", "foot"]
