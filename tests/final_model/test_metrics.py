@@ -20,19 +20,9 @@ from final_model_stage.evaluation.metrics import (
 )
 from final_model_stage.evaluation.result_files import read_confusion, write_results
 from preprocessing_stage.dataset.class_tree import ClassTree
+from preprocessing_stage.rendering.parts import TREE
 from train_stage.confusion import confusion_matrix
 
-TREE = ClassTree(
-    {
-        "person": {
-            "background": 0,
-            "body": {
-                "upper_body": {"low_hand": 1, "torso": 2, "head": 4, "up_hand": 6},
-                "lower_body": {"low_leg": 3, "up_leg": 5},
-            },
-        }
-    }
-)
 UPPER, LOWER = [1, 2, 4, 6], [3, 5]
 
 
