@@ -34,7 +34,7 @@ def check_order(expert: str, trained: dict[str, object], tree: ClassTree) -> Non
         )
 
 
-@exits_on_user_error
+@exits_on_user_error()
 def main() -> None:
     preprocessing, final = load_preprocessing_params(), load_final_params()
     tree = preprocessing.class_tree

@@ -23,7 +23,7 @@ from preprocessing_stage.dataset.user_error import exits_on_user_error
 from preprocessing_stage.paths import PARAMS_FILE
 
 
-@exits_on_user_error
+@exits_on_user_error()
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -37,19 +37,14 @@ def main() -> None:
         "--params", type=Path, default=PARAMS_FILE, help="its section `final`, default %(default)s"
     )
     arguments = parser.parse_args()
-    try:
-        params = load_final_params(arguments.params)
+    params = load_final_params(arguments.params)
+    with exits_on_user_error(ValueError):
         segmenter = TorchSegmenter.load(arguments.segmenter, params.precision, fast=arguments.fast)
-    except ValueError as error:
-        raise SystemExit(str(error)) from error
     make_folder(arguments.out)
     folder = DatasetFolder(arguments.data)
     if problems := listing_problems(folder, segmenter.tree, [arguments.split]):
-        raise SystemExit(str(DatasetError(folder, problems)))
-    try:
-        evaluation = evaluate(segmenter, folder, arguments.split)
-    except DatasetError as error:
-        raise SystemExit(str(error)) from error
+        raise DatasetError(folder, problems)
+    evaluation = evaluate(segmenter, folder, arguments.split)
     figures = summary(
         evaluation.counts,
         evaluation.oracle_counts,

@@ -111,7 +111,7 @@ def extremes(rows: Sequence[Mapping[str, str]], figure: str) -> tuple[list[str],
     return ids[::-1][:EXTREMES], ids[:EXTREMES]
 
 
-@exits_on_user_error
+@exits_on_user_error()
 def main() -> None:
     params = load_final_params()
     folder = DatasetFolder(load_preprocessing_params().data.folder)

@@ -151,7 +151,7 @@ def report(params: Mapping[str, Any], results: Path) -> str:
     )
 
 
-@exits_on_user_error
+@exits_on_user_error()
 def main() -> None:
     page = report(read_yaml(PARAMS_FILE), RESULTS)
     with atomic_write(REPORT, encoding="utf-8") as file:

@@ -31,6 +31,7 @@ from final_model_stage.validation_images import open_data, validation_ids
 from preprocessing_stage.dataset.check_dataset import DatasetError, read_pair, sound
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_image
+from preprocessing_stage.dataset.user_error import exits_on_user_error
 from preprocessing_stage.paths import EXAMPLES
 
 SHEET = "sheet"
@@ -41,32 +42,30 @@ MAX_IMAGES = 100
 """Images on a sheet; matplotlib draws no figure higher than 65,536 pixels."""
 
 
+@exits_on_user_error(ValueError, ImportError)
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     count = arguments.random
     if count is None:
         count = 0 if arguments.images else DEFAULT_RANDOM
-    try:
-        needs_data = count or not all(Path(word).is_file() for word in arguments.images)
-        folder = open_data(arguments.data) if needs_data else None
-        chosen = choose_images(arguments.images, folder, count=count, seed=arguments.seed)
-        sheet = free_name(SHEET, chosen)
-        paths = [arguments.out / f"{name}.png" for name in [*chosen, sheet]]
-        refuse_overwriting(paths, [file for file in chosen.values() if file])
-        segmenter = Segmenter.load(find_segmenter(arguments.segmenter))
-        samples = [
-            (read_file(file), None) if file else read_sample(folder, name, segmenter.tree)
-            for name, file in chosen.items()
-        ]
-        rows = [
-            Row(name, image, segmenter(image), truth)
-            for name, (image, truth) in zip(chosen, samples, strict=True)
-        ]
-        for path, some in zip(paths, [*([row] for row in rows), rows], strict=True):
-            save(panel_figure(some, segmenter.tree), path)
-            print(path)
-    except (OSError, ValueError, ImportError) as error:
-        raise SystemExit(str(error)) from error
+    needs_data = count or not all(Path(word).is_file() for word in arguments.images)
+    folder = open_data(arguments.data) if needs_data else None
+    chosen = choose_images(arguments.images, folder, count=count, seed=arguments.seed)
+    sheet = free_name(SHEET, chosen)
+    paths = [arguments.out / f"{name}.png" for name in [*chosen, sheet]]
+    refuse_overwriting(paths, [file for file in chosen.values() if file])
+    segmenter = Segmenter.load(find_segmenter(arguments.segmenter))
+    samples = [
+        (read_file(file), None) if file else read_sample(folder, name, segmenter.tree)
+        for name, file in chosen.items()
+    ]
+    rows = [
+        Row(name, image, segmenter(image), truth)
+        for name, (image, truth) in zip(chosen, samples, strict=True)
+    ]
+    for path, some in zip(paths, [*([row] for row in rows), rows], strict=True):
+        save(panel_figure(some, segmenter.tree), path)
+        print(path)
 
 
 def choose_images(

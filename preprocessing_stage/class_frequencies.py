@@ -112,7 +112,7 @@ def plot(table: list[Frequency], tree: ClassTree, path: Path) -> None:
     plt.close(figure)
 
 
-@exits_on_user_error
+@exits_on_user_error()
 def main() -> None:
     matplotlib.use("Agg")
     tree = load_preprocessing_params().class_tree

@@ -49,7 +49,7 @@ def find_grayscale(
     return found, shares
 
 
-@exits_on_user_error
+@exits_on_user_error()
 def main() -> None:
     found, shares = find_grayscale(sample_rows(), load_preprocessing_params().data.near_gray_chroma)
     STATISTICS.mkdir(parents=True, exist_ok=True)

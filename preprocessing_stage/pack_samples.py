@@ -144,7 +144,7 @@ def write_checksums(folder: Path) -> None:
         file.writelines(lines)
 
 
-@exits_on_user_error
+@exits_on_user_error()
 def main() -> None:
     params = load_preprocessing_params()
     folder = DatasetFolder(params.data.folder)

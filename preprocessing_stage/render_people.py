@@ -115,7 +115,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@exits_on_user_error
+@exits_on_user_error()
 def main() -> None:
     params = load_preprocessing_params().render_people
     with file_lock(RENDERED_PEOPLE.with_suffix(".lock"), "rendering people"):

@@ -65,7 +65,7 @@ def _legend(tree: ClassTree, width: int) -> Image.Image:
     return legend
 
 
-@exits_on_user_error
+@exits_on_user_error()
 def main() -> None:
     tree = load_preprocessing_params().class_tree
     split = PackedSplit("train")

@@ -31,7 +31,7 @@ from train_stage.training import run
 BATCH = 16
 
 
-@exits_on_user_error
+@exits_on_user_error()
 def main() -> None:
     params = load_train_params()
     size, folds = params.out_of_fold.map_size, params.out_of_fold.folds

@@ -13,7 +13,7 @@ from train_stage.task import Task
 from train_stage.training import run
 
 
-@exits_on_user_error
+@exits_on_user_error()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("expert", help="inner node of the class tree")

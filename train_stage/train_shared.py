@@ -14,7 +14,7 @@ from train_stage.task import Task
 from train_stage.training import run
 
 
-@exits_on_user_error
+@exits_on_user_error()
 def main() -> None:
     run(Task.of_shared())
 

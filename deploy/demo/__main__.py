@@ -16,6 +16,7 @@ from pathlib import Path
 from final_model_stage.chain.find_segmenter import find_segmenter
 from final_model_stage.segmentation import Segmenter
 from final_model_stage.validation_images import spread_images
+from preprocessing_stage.dataset.user_error import exits_on_user_error
 
 EXAMPLES = 8
 """Validation images that the page offers."""
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         from deploy.demo.server import CONNECTIONS, LOOPBACK, Demo, make_app
     except ImportError as error:
         raise SystemExit(f"{error}; the page needs: pip install '.[demo]'") from error
-    try:
+    with exits_on_user_error(ValueError, ImportError):
         path = find_segmenter(arguments.segmenter)
         demo = Demo(
             Segmenter.load(path),
@@ -38,8 +39,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             max_bytes=arguments.max_megabytes * 1_000_000,
             max_pixels=arguments.max_megapixels * 1_000_000,
         )
-    except (OSError, ValueError, ImportError) as error:
-        raise SystemExit(str(error)) from error
     address = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
     if arguments.host not in LOOPBACK:
         print(f"Everyone who can reach {address}:{arguments.port} can use the page.")

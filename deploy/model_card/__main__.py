@@ -18,23 +18,23 @@ from pathlib import Path
 from deploy.model_card.card import CARD, card_text, mismatches
 from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.atomic_write import atomic_write
+from preprocessing_stage.dataset.user_error import UserError, exits_on_user_error
 from preprocessing_stage.params import load_preprocessing_params
 from preprocessing_stage.paths import PARAMS_FILE
 from train_stage.params import load_train_params
 
 
+@exits_on_user_error()
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     folder = arguments.segmenter
-    try:
+    with exits_on_user_error(ValueError):
         segmenter = TorchSegmenter.load(folder)
         figures = json.loads(arguments.metrics.read_text())
         preprocessing = load_preprocessing_params(arguments.params)
         trained = load_train_params(arguments.params)
-    except (OSError, ValueError) as error:
-        raise SystemExit(str(error)) from error
     if found := mismatches(folder, segmenter.tree, preprocessing.class_tree, figures):
-        raise SystemExit("\n".join(found))
+        raise UserError("\n".join(found))
     card = card_text(segmenter, folder.resolve().name, figures, preprocessing.data, trained)
     with atomic_write(folder / CARD, encoding="utf-8") as file:
         file.write(card)

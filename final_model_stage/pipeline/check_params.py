@@ -171,7 +171,7 @@ def _leaf_problems(train: TrainParams, final: FinalParams) -> list[str]:
     return problems
 
 
-@exits_on_user_error
+@exits_on_user_error()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", nargs="?", type=Path, default=PARAMS_FILE)

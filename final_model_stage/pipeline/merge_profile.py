@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 
 from preprocessing_stage.converters.import_dataset import data_section
 from preprocessing_stage.dataset.atomic_write import atomic_write
+from preprocessing_stage.dataset.user_error import UserError, exits_on_user_error
 from preprocessing_stage.params import ParamsError, read_yaml
 from preprocessing_stage.paths import PARAMS_FILE
 from train_stage.params import merge
@@ -30,6 +31,7 @@ def merge_profile(params: dict[str, Any], profile: dict[str, Any], data: Path) -
     return merge(merge(base, profile), {"data": {"folder": str(data)}})
 
 
+@exits_on_user_error()
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -38,13 +40,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     arguments = parser.parse_args()
-    try:
-        params, profile = read_yaml(PARAMS_FILE), read_yaml(arguments.profile)
-    except ParamsError as error:
-        raise SystemExit(str(error)) from error
+    params, profile = read_yaml(PARAMS_FILE), read_yaml(arguments.profile)
     merged = merge_profile(params, profile, arguments.data.absolute())
     if (former := _data_of(arguments.out)) not in (None, merged["data"]["folder"]):
-        raise SystemExit(
+        raise UserError(
             f"{arguments.out.parent}: holds results on {former}; copy the profile to another name "
             f"for {arguments.data}, or remove the folder"
         )

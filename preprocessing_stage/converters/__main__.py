@@ -35,27 +35,25 @@ from preprocessing_stage.converters.masks import (
 )
 from preprocessing_stage.converters.source import Source
 from preprocessing_stage.converters.voc import read_voc_list, voc_source
-from preprocessing_stage.dataset.check_dataset import DatasetError
+from preprocessing_stage.dataset.user_error import exits_on_user_error
 
 
+@exits_on_user_error(ValueError)
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
-    try:
-        source: Source = arguments.read(arguments)
-        if arguments.show or not arguments.out:
-            print("\n".join(f"{i}: {name}" for i, name in source.classes.items()))
-            return
-        mapping = (
-            read_mapping(arguments.tree, source.classes)
-            if arguments.tree
-            else flat_mapping(source.classes)
-        )
-        splits = _splits(arguments, source)
-        import_dataset(
-            source, mapping, arguments.out, splits, masks_are_stored=arguments.exif == "stored"
-        )
-    except (DatasetError, ValueError, OSError) as error:
-        raise SystemExit(str(error)) from error
+    source: Source = arguments.read(arguments)
+    if arguments.show or not arguments.out:
+        print("\n".join(f"{i}: {name}" for i, name in source.classes.items()))
+        return
+    mapping = (
+        read_mapping(arguments.tree, source.classes)
+        if arguments.tree
+        else flat_mapping(source.classes)
+    )
+    splits = _splits(arguments, source)
+    import_dataset(
+        source, mapping, arguments.out, splits, masks_are_stored=arguments.exif == "stored"
+    )
     print(summary(arguments.out, splits, profile_path(arguments.out)))
 
 

@@ -37,6 +37,7 @@ from preprocessing_stage.converters.source import (
     files,
     photographs,
 )
+from preprocessing_stage.dataset.user_error import exits_on_user_error
 
 PROFILE = Path("profiles/pascal_part_pretrained.yaml")
 """What to begin with."""
@@ -139,6 +140,7 @@ def _read_labels(path: Path) -> np.ndarray:
     return label_map(read_persons(path))
 
 
+@exits_on_user_error(ValueError, ImportError)
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -161,21 +163,18 @@ def main(arguments: list[str] | None = None) -> None:
     if (args.train_ids is None) != (args.val_ids is None):
         parser.error("--train-ids and --val-ids need each other")
     lists = {"train": args.train_ids, "val": args.val_ids} if args.train_ids else {}
-    try:
-        listed = {split: path.read_text("utf-8-sig").split() for split, path in lists.items()}
-        ids = {i for some in listed.values() for i in some}
-        if not listed:
-            ids = {path.stem for path in files(args.annotations, (".mat",))}
-        source = pascal_part_source(args.annotations, args.jpeg_images, ids)
-        have = {sample.id for sample in source.samples}
-        splits = {split: [i for i in some if i in have] for split, some in listed.items()}
-        if not listed:
-            splits = split_randomly(sorted(have), args.val_share, args.seed)
-        mapping = flat_mapping(source.classes, "person")
-        stored = args.exif == "stored"
-        import_dataset(source, mapping, args.out, splits, masks_are_stored=stored)
-    except (ValueError, OSError, ImportError) as error:
-        raise SystemExit(str(error)) from error
+    listed = {split: path.read_text("utf-8-sig").split() for split, path in lists.items()}
+    ids = {i for some in listed.values() for i in some}
+    if not listed:
+        ids = {path.stem for path in files(args.annotations, (".mat",))}
+    source = pascal_part_source(args.annotations, args.jpeg_images, ids)
+    have = {sample.id for sample in source.samples}
+    splits = {split: [i for i in some if i in have] for split, some in listed.items()}
+    if not listed:
+        splits = split_randomly(sorted(have), args.val_share, args.seed)
+    mapping = flat_mapping(source.classes, "person")
+    stored = args.exif == "stored"
+    import_dataset(source, mapping, args.out, splits, masks_are_stored=stored)
     left_out = len(ids) - len(have)
     print(f"{left_out} of {len(ids)} left out: no annotation of theirs labels a part of a person")
     print(summary(args.out, splits, PROFILE))

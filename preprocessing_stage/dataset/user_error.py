@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class UserError(ValueError):
     """Its text names the file or key, the value and the remedy."""
 
 
-def exits_on_user_error(main: Callable[[], None]) -> Callable[[], None]:
-    """`main`, which ends with a line for each problem where the user's files or params have some,
-    or where the machine refuses a file: no permission, no space, not there."""
+@contextmanager
+def exits_on_user_error(*others: type[Exception]) -> Iterator[None]:
+    """Decorates a `main`, or is the block of one, that ends with a line for each problem where the
+    user's files or params have some, or where the machine refuses a file: no permission, no space,
+    not there.
 
-    @wraps(main)
-    def run() -> None:
-        try:
-            main()
-        except (UserError, OSError) as error:
-            raise SystemExit(str(error)) from error
-
-    return run
+    others: what is the user's mistake too. ValueError for what reads foreign files, as libraries
+    raise it for damaged ones; elsewhere it is a bug, which needs its traceback.
+    """
+    mistakes: tuple[type[Exception], ...] = (UserError, OSError, *others)
+    try:
+        yield
+    except mistakes as error:
+        raise SystemExit(str(error)) from error

@@ -57,7 +57,7 @@ def test_a_lock_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_a_stage_names_what_it_may_not_write(tmp_path: Path) -> None:
     (tmp_path / "results").touch()
 
-    @exits_on_user_error
+    @exits_on_user_error()
     def stage() -> None:
         (tmp_path / "results/data").mkdir(parents=True)
 
