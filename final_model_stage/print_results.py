@@ -9,7 +9,7 @@ import argparse
 import json
 from typing import Any
 
-from final_model_stage.evaluation.shown import shown
+from final_model_stage.evaluation.metrics import format_figure
 from preprocessing_stage.paths import FINAL_METRICS, PICTURES, REPORT
 
 
@@ -23,9 +23,10 @@ def table(figures: dict[str, Any]) -> str:
         low, high = figures["interval"][name]["low"], figures["interval"][name]["high"]
         level = int(name.removeprefix("mIoU_"))
         given = figures["oracle"].get(f"level_{level - 1}", {}).get(name)
+        interval = f"[{format_figure(low)}, {format_figure(high)}]"
         lines.append(
-            f"{name:10}   {shown(figures[name])} [{shown(low)}, {shown(high)}]"
-            f"    {shown(figures['per_image'][name])}       {shown(given)}"
+            f"{name:10}   {format_figure(figures[name])} {interval}"
+            f"    {format_figure(figures['per_image'][name])}       {format_figure(given)}"
         )
     return "\n".join(lines)
 

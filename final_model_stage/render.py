@@ -19,8 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from final_model_stage.evaluation.metrics import format_figure
 from final_model_stage.evaluation.result_files import read_confusion, read_images, read_metrics
-from final_model_stage.evaluation.shown import shown
 from final_model_stage.params import load_final_params
 from final_model_stage.reporting.figures import FAINT, INK, STYLE, Row, panel_figure, save
 from final_model_stage.segmenter import TorchSegmenter
@@ -81,9 +81,9 @@ def confusion_figure(counts: np.ndarray, names: list[str], tree: ClassTree) -> F
     axes.set_ylabel("true", size=11)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (y, x), value in np.ndenumerate(share):
-        shown = "-" if math.isnan(value) else f"{100 * value:.0f}"
+        percent = "-" if math.isnan(value) else f"{100 * value:.0f}"
         colour = "white" if value > 0.55 else INK if value >= 0.005 else "#bbbbbb"
-        axes.text(x, y, shown, color=colour, ha="center", va="center", size=11)
+        axes.text(x, y, percent, color=colour, ha="center", va="center", size=11)
     for name in tree.experts[1:]:
         inside = [names.index(leaf.name) for leaf in tree[name].leaves()]
         corner, width = (inside[0] - 0.5, inside[0] - 0.5), len(inside)
@@ -125,7 +125,7 @@ def main() -> None:
     images = read_images(FINAL)
     deepest = f"mIoU_{tree.depth - 1}"
     note = {
-        row["id"]: f"{_subscripted(deepest)} of this image {shown(float(row[deepest]), 2)}"
+        row["id"]: f"{_subscripted(deepest)} of this image {format_figure(float(row[deepest]), 2)}"
         for row in images
     }
     best, worst = extremes(images, deepest)
@@ -162,7 +162,7 @@ def _draw_level(
         axes.text(
             x,
             0.03 if within else np.nan_to_num(iou) + 0.02,
-            shown(iou, 2),
+            format_figure(iou, 2),
             color="white" if light else INK,
             size=11,
             ha="center",
@@ -175,8 +175,8 @@ def _draw_level(
     axes.hlines(mean, *span, color=INK, linewidth=1.4)
     lines: list[tuple[float, str, dict[str, Any]]] = [
         (1.15, f"level {level}", {"size": 10, "color": FAINT}),
-        (1.08, f"{_subscripted(name)} {shown(mean)}", {"size": 11, "weight": "bold"}),
-        (1.02, f"[{shown(low)}, {shown(high)}]", {"size": 8, "color": FAINT}),
+        (1.08, f"{_subscripted(name)} {format_figure(mean)}", {"size": 11, "weight": "bold"}),
+        (1.02, f"[{format_figure(low)}, {format_figure(high)}]", {"size": 8, "color": FAINT}),
     ]
     for y, words, style in lines:
         axes.text(

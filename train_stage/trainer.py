@@ -195,8 +195,8 @@ class Trainer:
             batch = batch.to(self.fabric.device)
             return scaled_up(self.ema.module(batch.image, batch.region, batch.parent), batch)
 
-    def shown(self, batch: Batch) -> tuple[Batch, torch.Tensor]:
-        """A batch and its logits, of what the network learns to tell apart."""
+    def in_learnt_classes(self, batch: Batch) -> tuple[Batch, torch.Tensor]:
+        """A batch and its logits, both of the classes that the network learns to tell apart."""
         logits = self.predict(batch)
         if self.split.leaf_weights is not None:
             return batch, logits

@@ -63,7 +63,7 @@ def train(task: Task, fabric: Fabric, checkpoint: Checkpoint) -> tuple[Trainer, 
                 iou(confusion)[: len(task.children)],
             )
             if examples and (epoch % task.params.examples_every == 0 or epoch == phase.epochs):
-                history.add_examples(*trainer.shown(examples))
+                history.add_examples(*trainer.in_learnt_classes(examples))
             progress.set_postfix(loss=row["loss"], mIoU=row["mIoU"])
             if fabric.is_global_zero and (checkpoint.is_due() or epoch == phase.epochs):
                 state = {"phase": index, "epochs_of_phase": epoch, "history": history.rows}

@@ -7,6 +7,7 @@ protocols differ in where they sum up, the bootstrap in how often an image count
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,6 +147,11 @@ def summary(
         "by_size": miou_by_size(counts, tree),
         "images": len(counts),
     }
+
+
+def format_figure(value: float | None, digits: int = 3) -> str:
+    """A figure as it is written out; a dash for one that is not there, null or nan."""
+    return "\u2013" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _figure(value: Any) -> float:

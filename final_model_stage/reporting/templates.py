@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from final_model_stage.evaluation.shown import shown
+from final_model_stage.evaluation.metrics import format_figure
 from preprocessing_stage.drawing.class_names import readable
 
 
@@ -26,7 +26,7 @@ def fill(template: Path, **context: Any) -> str:
     environment.filters |= {
         "readable": readable,
         "sentence": sentence,
-        "figure": shown,
+        "figure": format_figure,
         "percent": percent,
         "css": css,
         "code": code,
@@ -36,7 +36,7 @@ def fill(template: Path, **context: Any) -> str:
 
 
 def percent(share: float | None, digits: int = 0) -> str:
-    return shown(share if share is None else 100 * share, digits)
+    return format_figure(share if share is None else 100 * share, digits)
 
 
 def css(colour: tuple[int, int, int]) -> str:

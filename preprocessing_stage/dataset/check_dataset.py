@@ -133,12 +133,12 @@ def read_pair(folder: DatasetFolder, sample: str, tree: ClassTree) -> Pair | str
                 "they lie along edges only, as in label maps that were once saved as JPEG or "
                 "scaled with interpolation: export it again as PNG"
             )
-        ids = shown(unknown)
+        ids = list_ids(unknown)
         return f"gt_masks/{label_path.name}: has ids {ids} that are not in the tree; {remedy}"
     return pair
 
 
-def shown(ids: set[int]) -> str:
+def list_ids(ids: set[int]) -> str:
     """The ids, or the first ones of many."""
     first = ", ".join(map(str, sorted(ids)[:MAX_IDS]))
     return f"[{first}{', ...' if len(ids) > MAX_IDS else ''}]"
