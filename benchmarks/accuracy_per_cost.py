@@ -82,7 +82,7 @@ def some_images(data: DatasetFolder, split: str, count: int) -> list[np.ndarray]
     """(H, W, 3) uint8, `count` at most, evenly spread over the split."""
     ids = data.ids(split)
     some = np.linspace(0, len(ids) - 1, min(count, len(ids))).astype(int)
-    return [read_image(file) for i in some if (file := data.image_path(ids[i]))]
+    return [read_image(data.image_path(ids[i])) for i in some]
 
 
 def measure(

@@ -75,11 +75,10 @@ def first_pass(
     """Ours: what the stages do, without the picture of the frequencies."""
     pack(folder, tree, longest_side, out)
     rows = sample_rows(out)
-    leaves = {leaf.name for leaf in tree.leaves}
     pixels = {
         row.name: row.pixels
         for row in class_frequencies(rows, tree)
-        if row.split == "train" and row.name in leaves
+        if row.split == "train" and row.name in tree.leaf_names.values()
     }
     gray, _ = find_grayscale(rows, near_gray)
     return Findings(pixels, {sample for _, sample, _, _ in gray})
@@ -108,15 +107,15 @@ def plain_loops(
         np.save(out / f"{sample}_image.npy", small)
         np.save(out / f"{sample}_mask.npy", np.array(mask.resize(size, Image.Resampling.NEAREST)))
 
-    pixels = {leaf.name: 0 for leaf in tree.leaves}
+    pixels = dict.fromkeys(tree.leaf_names.values(), 0)
     for sample in folder.ids("train"):  # class frequencies
         labels = np.array(Image.open(masks / f"{sample}.png"))
-        for leaf in tree.leaves:
-            pixels[leaf.name] += int((labels == leaf.id).sum())
+        for i, name in tree.leaf_names.items():
+            pixels[name] += int((labels == i).sum())
     for sample in folder.ids("val"):
         labels = np.array(Image.open(masks / f"{sample}.png"))
-        for leaf in tree.leaves:
-            (labels == leaf.id).sum()
+        for i in tree.leaf_names:
+            (labels == i).sum()
 
     gray = set()
     for sample in ids:  # gray photographs

@@ -128,7 +128,6 @@ def copies(
         ids[split] = [f"{split}_{index:05d}" for index in range(counts[split])]
         for new, old in zip(ids[split], cycle(people.ids(split)), strict=False):
             image, labels = people.image_path(old), people.label_path(old)
-            assert image and labels
             if side is None:
                 shutil.copy(image, out / "JPEGImages" / f"{new}{image.suffix}")
                 shutil.copy(labels, out / "gt_masks" / f"{new}{labels.suffix}")
@@ -140,8 +139,7 @@ def copies(
             enlarged.save(out / "JPEGImages" / f"{new}.jpg", quality=90)
             enlarged = Image.fromarray(read_labels(labels)).resize(size, Image.Resampling.NEAREST)
             write_labels(out / "gt_masks" / f"{new}.png", np.asarray(enlarged), colours)
-    names = {leaf.id: leaf.name for leaf in tree.leaves if leaf.id is not None}
-    write_listing(out, ids, names)
+    write_listing(out, ids, tree.leaf_names)
     return DatasetFolder(out)
 
 

@@ -28,7 +28,7 @@ from final_model_stage.image_reader import DecodeError, decode_image
 from final_model_stage.reporting.figures import Row, panel_figure, save
 from final_model_stage.segmentation import Segmenter
 from final_model_stage.validation_images import open_data, validation_ids
-from preprocessing_stage.dataset.check_dataset import DatasetError, read_pair, sound
+from preprocessing_stage.dataset.check_dataset import read_pair, sound
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_image
 from preprocessing_stage.dataset.user_error import exits_on_user_error
@@ -133,13 +133,11 @@ def read_sample(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Image (H, W, 3) uint8 of a validation id and, if there is one, its label map (H, W) uint8.
 
-    Raises DatasetError or ValueError that names the file.
+    Raises FileNotFoundError or ValueError that names the file.
     """
     assert folder is not None, "choose_images found no id without a data set"
     path = folder.image_path(name)
-    if path is None:
-        raise DatasetError(folder, [f"JPEGImages/{name}: no such image"])
-    if folder.label_path(name) is None:
+    if not folder.label_paths(name):
         try:
             return read_image(path), None
         except (OSError, ValueError) as error:

@@ -53,4 +53,4 @@ def spread_images(given: Path | None, count: int) -> list[Path]:
     assert folder is not None
     number = min(count, len(ids))
     chosen = [ids[k * len(ids) // number] for k in range(number)]
-    return [path for path in map(folder.image_path, chosen) if path is not None]
+    return [path for sample in chosen for path in folder.image_paths(sample)[:1]]

@@ -47,11 +47,7 @@ def class_frequencies(rows: Iterable[SampleRow], tree: ClassTree) -> list[Freque
     rows = list(rows)
     for split in SPLITS:
         counts = np.array(
-            [
-                [row.pixels[leaf.id] for leaf in tree.leaves if leaf.id is not None]
-                for row in rows
-                if row.split == split
-            ]
+            [[row.pixels[i] for i in tree.leaf_names] for row in rows if row.split == split]
         )
         total = int(counts.sum())
         background = [leaf for leaf in tree.leaves if leaf.id == BACKGROUND]

@@ -90,7 +90,7 @@ def pack(folder: DatasetFolder, tree: ClassTree, longest_side: int, out: Path) -
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    ids = [leaf.id for leaf in tree.leaves]
+    ids = [*tree.leaf_names]
     packed_pixels = {split: np.zeros(256, np.int64) for split in SPLITS}
     seen: dict[str, list[tuple[str, Signs]]] = {split: [] for split in SPLITS}
 

@@ -94,7 +94,7 @@ def make_dataset(tree) -> Callable[..., DatasetFolder]:
                 Image.fromarray(image.astype(np.uint8)).save(folder / f"JPEGImages/{name}.jpg")
                 write_labels(folder / f"gt_masks/{name}.png", labels, colours)
                 splits[split].append(name)
-        write_listing(folder, splits, {leaf.id: leaf.name for leaf in tree.leaves})
+        write_listing(folder, splits, tree.leaf_names)
         return DatasetFolder(folder)
 
     return make

@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 
 from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder, read_image
+from preprocessing_stage.dataset.user_error import exits_on_user_error
 from train_stage.encoder_weights import PACKAGES
 
 QUALITY = 52
@@ -32,6 +33,7 @@ LACKING = [
 ]
 
 
+@exits_on_user_error()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=DatasetFolder, help="data set folder")
@@ -55,8 +57,6 @@ def pack_samples(folder: DatasetFolder, val: int, path: Path) -> None:
 
     def encode(name: str) -> dict[str, bytes]:
         photograph, labels = folder.image_path(name), folder.label_path(name)
-        if photograph is None or labels is None:
-            raise SystemExit(f"{folder.path}: {name} lacks its photograph or its label map")
         image = io.BytesIO()
         Image.fromarray(read_image(photograph)).save(image, "AVIF", quality=QUALITY)
         return {

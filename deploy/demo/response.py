@@ -43,8 +43,8 @@ def response(segmenter: Segmenter, image: np.ndarray) -> dict[str, Any]:
         "height": shown.shape[0],
         "photograph": jpeg(shown),
         "planes": packed(planes(result, shown.shape[:2])),
-        "leaves": [leaf.name for leaf in segmenter.tree.leaves],
-        "ids": [leaf.id for leaf in segmenter.tree.leaves],
+        "leaves": [*segmenter.tree.leaf_names.values()],
+        "ids": [*segmenter.tree.leaf_names],
         "levels": levels(segmenter.tree),
         "experts": [expert(trace, shown, segmenter.tree) for trace in traces],
     }

@@ -118,8 +118,7 @@ class PredictionFiles:
     def write_labels(self, path: Path, labels: np.ndarray) -> None:
         """labels: (H, W) uint8 leaf ids."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        names = {leaf.id: leaf.name for leaf in self.tree.leaves if leaf.id is not None}
-        _save_map(path, labels, palette(self.tree), names)
+        _save_map(path, labels, palette(self.tree), self.tree.leaf_names)
 
     def write(
         self, name: str, image: DecodedImage, labels: np.ndarray, details: Segmentation | None
@@ -162,7 +161,7 @@ class PredictionFiles:
         """What the probabilities are needed for."""
         if self.wanted.probabilities:
             values = details.leaf_probabilities.astype(np.float16)
-            leaves = {leaf.id: leaf.name for leaf in self.tree.leaves if leaf.id is not None}
+            leaves = self.tree.leaf_names
             with atomic_write(paths["probabilities"], "wb") as file:
                 np.savez_compressed(
                     file, probabilities=values, ids=list(leaves), names=list(leaves.values())
@@ -176,8 +175,7 @@ class PredictionFiles:
 
 def alpha(details: Segmentation) -> np.ndarray:
     """Opacity (h, w) uint8 of the foreground: a ramp over its probabilities of .25 to .75."""
-    tree = details.tree
-    background = [row for row, leaf in enumerate(tree.leaves) if leaf.id == BACKGROUND]
+    background = [row for row, i in enumerate(details.tree.leaf_names) if i == BACKGROUND]
     foreground = 1 - details.leaf_probabilities[background].sum(0)
     opacity: np.ndarray = ((foreground - 0.25) * 2).clip(0, 1)
     return (opacity * 255).round().astype(np.uint8)
@@ -197,11 +195,10 @@ def _level(tree: ClassTree, k: int) -> tuple[np.ndarray, np.ndarray, dict[int, s
     for number, node in enumerate(nodes, 1):
         table[list(tree.ids(node.name))] = number
         colours[number] = class_colours(tree)[node.name]
-    background = {leaf.id: leaf.name for leaf in tree.leaves if leaf.id == BACKGROUND}
     return (
         table,
         colours,
-        {0: background.get(0, "background")}
+        {0: tree.leaf_names.get(BACKGROUND, "background")}
         | {number: node.name for number, node in enumerate(nodes, 1)},
     )
 

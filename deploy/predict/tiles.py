@@ -42,7 +42,7 @@ def segment_tiles(segment: Segment, image: np.ndarray) -> Segmentation:
     for side in sorted(sides):
         values += _in_squares(segment, image, side, len(whole.tree.leaves)) / len(sides)
     values /= 1 + WHOLE
-    ids = np.array([leaf.id for leaf in whole.tree.leaves], np.uint8)
+    ids = np.array([*whole.tree.leaf_names], np.uint8)
     return Segmentation(ids[values.argmax(0)], values, whole.tree)
 
 

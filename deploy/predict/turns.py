@@ -35,11 +35,10 @@ def segment_any_turn(segment: Segment, image: np.ndarray) -> Segmentation:
 
 def sureness(found: Segmentation) -> float:
     """Mean over the foreground of the largest probability of a leaf of the body; 0 without any."""
-    body = [row for row, leaf in enumerate(found.tree.leaves) if leaf.id != BACKGROUND]
     inside = found.labels != BACKGROUND
     if not inside.any():
         return 0.0
-    return float(found.leaf_probabilities[body].max(0)[inside].mean())
+    return float(found.leaf_probabilities[found.tree.foreground_rows].max(0)[inside].mean())
 
 
 def _turned_back(found: Segmentation, turns: int) -> Segmentation:

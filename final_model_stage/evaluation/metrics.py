@@ -32,9 +32,9 @@ def at_level(counts: np.ndarray, tree: ClassTree, level: int) -> np.ndarray:
     Should the tree have a background, it comes behind them as the last row and column.
     """
     groups = [tree.ids(node.name) for node in tree.level(level)]
-    if any(leaf.id == BACKGROUND for leaf in tree.leaves):
+    if BACKGROUND in tree.leaf_names:
         groups.append((BACKGROUND,))
-    merge = np.array([[leaf.id in group for group in groups] for leaf in tree.leaves], np.int64)
+    merge = np.array([[i in group for group in groups] for i in tree.leaf_names], np.int64)
     result: np.ndarray = merge.T @ counts @ merge
     return result
 
@@ -100,9 +100,7 @@ def miou_by_size(counts: np.ndarray, tree: ClassTree) -> dict[str, dict[str, flo
 
     Images without foreground are left out.
     """
-    background = [leaf.id == BACKGROUND for leaf in tree.leaves]
-    truth = counts.sum(2)
-    foreground = truth[:, np.logical_not(background)].sum(1)
+    foreground = counts.sum(2)[:, tree.foreground_rows].sum(1)
     order = np.argsort(foreground, kind="stable")
     order = order[foreground[order] > 0]
     return {

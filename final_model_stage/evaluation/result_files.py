@@ -18,7 +18,7 @@ import numpy as np
 
 from final_model_stage.evaluation.metrics import Evaluation, mean_iou
 from preprocessing_stage.dataset.atomic_write import atomic_write, write_json
-from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
+from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.user_error import UserError
 
 METRICS, IOU, CONFUSION, IMAGES = "metrics.json", "iou.csv", "confusion.csv", "images.csv"
@@ -50,7 +50,7 @@ def write_results(
         ["level", "class", "iou"],
         [[level, name, figures["iou"][name]] for level, name in classes],
     )
-    leaves = [leaf.name for leaf in tree.leaves]
+    leaves = [*tree.leaf_names.values()]
     counts = evaluation.counts.sum(0).tolist()
     _write_table(
         out / CONFUSION,
@@ -85,8 +85,7 @@ def read_images(folder: Path) -> list[dict[str, str]]:
 
 def _image_row(sample: str, counts: np.ndarray, tree: ClassTree) -> list[str]:
     """counts: (leaves, leaves) int64 of one image."""
-    foreground = [leaf.id != BACKGROUND for leaf in tree.leaves]
-    share = counts.sum(1)[foreground].sum() / max(1, counts.sum())
+    share = counts.sum(1)[tree.foreground_rows].sum() / max(1, counts.sum())
     figures = [float(mean_iou(counts, tree, k)) for k in range(tree.depth)]
     return [sample, f"{share:.6f}", *(f"{value:.6f}" for value in figures)]
 

@@ -78,8 +78,7 @@ def import_dataset(
         problems = _write_samples(samples, mapping, part, masks_are_stored)
         if problems:
             raise DatasetError(DatasetFolder(out), problems)
-        names = {leaf.id: leaf.name for leaf in mapping.tree.leaves if leaf.id is not None}
-        write_listing(part, splits, names)
+        write_listing(part, splits, mapping.tree.leaf_names)
         YAML().dump(profile(mapping.tree, out), part / profile_path(out).name)
         part.rename(out)
     finally:

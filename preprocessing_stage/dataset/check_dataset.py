@@ -101,9 +101,9 @@ class Pair:
 
 
 def read_pair(folder: DatasetFolder, sample: str, tree: ClassTree) -> Pair | str:
-    """A listed sample at its own size, or what is wrong with its files."""
+    """A sample at its own size, or what is wrong with its files. Raises FileNotFoundError for one
+    without them, which `listing_problems` finds."""
     image_path, label_path = folder.image_path(sample), folder.label_path(sample)
-    assert image_path is not None and label_path is not None, "listing_problems comes first"
     try:
         image = read_image(image_path)
     except Exception as error:  # damaged files raise anything from struct.error to MemoryError
@@ -279,12 +279,12 @@ def _class_problems(folder: DatasetFolder, tree: ClassTree) -> list[str]:
         names = folder.class_names()
     except (OSError, ValueError) as error:
         return [f"classes.txt: {error}; needs one `<id>: <name>` a line"]
-    wanted = {leaf.id: leaf.name for leaf in tree.leaves}
+    wanted = tree.leaf_names
     problems = [
         f"classes.txt: id {i} is {names.get(i, 'absent')!r}, in the tree {name!r}; make them agree"
         for i, name in wanted.items()
         # Whatever is no class of the task may be called `bg`, `background`, `none`, ...
-        if i is not None and i != BACKGROUND and names.get(i) != name
+        if i != BACKGROUND and names.get(i) != name
     ]
     return problems + [
         f"classes.txt: id {i} ({name!r}) is not in the tree; add it there, or label its pixels 255 "

@@ -88,6 +88,16 @@ class ClassTree:
         return self.leaves_of(self.root.name)
 
     @property
+    def leaf_names(self) -> dict[int, str]:
+        """Id -> name of all leaves, in the order of `leaves`."""
+        return {leaf.id: leaf.name for leaf in self.leaves if leaf.id is not None}
+
+    @property
+    def foreground_rows(self) -> list[int]:
+        """Where the leaves other than the background stand in `leaves`."""
+        return [row for row, i in enumerate(self.leaf_names) if i != BACKGROUND]
+
+    @property
     def depth(self) -> int:
         """Number of levels."""
         return max(self._levels.values()) + 1
@@ -154,7 +164,7 @@ class ClassTree:
 
     def flat(self) -> ClassTree:
         """The tree whose root has all leaves as its children."""
-        leaves = {leaf.name: leaf.id for leaf in self.leaves}
+        leaves = {name: i for i, name in self.leaf_names.items()}
         return ClassTree({self.root.name: leaves}, self.swap)
 
     def to_dict(self) -> dict[str, Any]:
@@ -240,7 +250,7 @@ def swap_problems(section: Any, swap: Any) -> list[str]:
 
 def unlisted_sides(tree: ClassTree) -> list[tuple[str, str]]:
     """Leaves that by their names are left and right of the same thing, and are in no pair."""
-    names = {leaf.name for leaf in tree.leaves}
+    names = {*tree.leaf_names.values()}
     known = {name for pair in tree.swap for name in pair}
     found = []
     for name in sorted(names - known):

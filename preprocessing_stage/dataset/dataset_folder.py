@@ -52,13 +52,13 @@ class DatasetFolder:
             names[int(match[1])] = match[2]
         return names
 
-    def image_path(self, sample: str) -> Path | None:
-        """The photograph of a sample, None if there is none."""
-        return next(iter(self.image_paths(sample)), None)
+    def image_path(self, sample: str) -> Path:
+        """The photograph of a sample. Raises FileNotFoundError that says what is looked for."""
+        return _first(self.image_paths(sample), self.path / "JPEGImages" / sample, IMAGE_SUFFIXES)
 
-    def label_path(self, sample: str) -> Path | None:
-        """The label map of a sample, None if there is none."""
-        return next(iter(self.label_paths(sample)), None)
+    def label_path(self, sample: str) -> Path:
+        """The label map of a sample. Raises FileNotFoundError that says what is looked for."""
+        return _first(self.label_paths(sample), self.path / "gt_masks" / sample, LABEL_SUFFIXES)
 
     def image_paths(self, sample: str) -> list[Path]:
         """All files that could be the photograph of a sample."""
@@ -155,6 +155,12 @@ def _names(folder: Path) -> set[str]:
 def _find(present: set[str], folder: Path, sample: str, suffixes: tuple[str, ...]) -> list[Path]:
     names = [sample + ending for suffix in suffixes for ending in (suffix, suffix.upper())]
     return [folder / name for name in names if name in present]
+
+
+def _first(found: list[Path], wanted: Path, suffixes: tuple[str, ...]) -> Path:
+    if not found:
+        raise FileNotFoundError(f"{wanted}: no file with one of the endings {' '.join(suffixes)}")
+    return found[0]
 
 
 def _check_picture(image: Image.Image) -> None:

@@ -46,7 +46,6 @@ class Signs:
 def signs(folder: DatasetFolder, pair: Pair) -> Signs:
     """Of a sample that was read from the folder."""
     image_path, label_path = folder.image_path(pair.id), folder.label_path(pair.id)
-    assert image_path is not None and label_path is not None, "it was read from them"
     labels = pair.labels
     edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     return Signs(
@@ -112,7 +111,7 @@ def _ignored(splits: Mapping[str, Sequence[tuple[str, Signs]]], total: np.ndarra
 def _absent(tree: ClassTree, totals: Mapping[str, np.ndarray]) -> list[str]:
     found = []
     for split, pixels in totals.items():
-        names = [leaf.name for leaf in tree.leaves if not pixels[leaf.id or 0]]
+        names = [name for i, name in tree.leaf_names.items() if not pixels[i]]
         if names:
             found.append(
                 f"no pixel of the {split} split is {_or(names)}: it is never "
@@ -129,32 +128,28 @@ def _shares(
     if min(map(len, splits.values())) < ENOUGH_SAMPLES:
         return []
     found = []
-    for leaf in tree.leaves:
-        shares = {s: n[leaf.id or 0] / n[:IGNORE].sum() for s, n in totals.items()}
+    for i, name in tree.leaf_names.items():
+        shares = {s: n[i] / n[:IGNORE].sum() for s, n in totals.items()}
         low, high = min(shares.values()), max(shares.values())
         if high > RARE and 0 < low < high / FAR_APART:
             said = " and ".join(
                 f"{100 * share:.2f} % of the {split} pixels" for split, share in shares.items()
             )
-            found.append(
-                f"{leaf.name!r} is {said}: look whether both splits number their classes alike"
-            )
+            found.append(f"{name!r} is {said}: look whether both splits number their classes alike")
     return found
 
 
 def _background(tree: ClassTree, samples: Sequence[Signs]) -> list[str]:
     found = [
-        f"{leaf.name!r} has id {leaf.id}: a background is left out of means only with id "
-        f"{BACKGROUND}"
-        for leaf in tree.leaves
-        if leaf.name.lower() in NAMES_OF_BACKGROUND and leaf.id != BACKGROUND
+        f"{name!r} has id {i}: a background is left out of means only with id {BACKGROUND}"
+        for i, name in tree.leaf_names.items()
+        if name.lower() in NAMES_OF_BACKGROUND and i != BACKGROUND
     ]
     label, count = Counter(sign.border for sign in samples).most_common(1)[0]
-    names = {leaf.id: leaf.name for leaf in tree.leaves}
     if not found and label not in (BACKGROUND, IGNORE) and count > MUCH_AT_BORDERS * len(samples):
         found.append(
-            f"{names[label]!r} (id {label}) fills the edges of {count} of {len(samples)} images: "
-            f"if it is the background, give it id {BACKGROUND}"
+            f"{tree.leaf_names[label]!r} (id {label}) fills the edges of {count} of "
+            f"{len(samples)} images: if it is the background, give it id {BACKGROUND}"
         )
     return found
 
@@ -162,8 +157,11 @@ def _background(tree: ClassTree, samples: Sequence[Signs]) -> list[str]:
 def _edges(tree: ClassTree, samples: Sequence[Signs]) -> list[str]:
     pixels = np.sum([sign.pixels for sign in samples], axis=0)
     blocks = np.sum([sign.blocks for sign in samples], axis=0)
-    ids = {leaf.name: leaf.id or 0 for leaf in tree.leaves}
-    thin = [name for name, i in ids.items() if pixels[i] > 0 and blocks[i] < FEW_BLOCKS * pixels[i]]
+    thin = [
+        name
+        for i, name in tree.leaf_names.items()
+        if pixels[i] > 0 and blocks[i] < FEW_BLOCKS * pixels[i]
+    ]
     if not thin:
         return []
     return [

@@ -17,13 +17,13 @@ TREE = ClassTree(
 )
 """Colours the label maps. A task may group the same leaves otherwise."""
 
-PARTS = [leaf.name for leaf in TREE.leaves]
+PARTS = [*TREE.leaf_names.values()]
 """Names of the ids in label maps."""
 
 
 def unlike_parts(tree: ClassTree) -> list[str]:
     """Where the leaves of a tree are not those of rendered people."""
-    own = {leaf.id: leaf.name for leaf in tree.leaves}
+    own = tree.leaf_names
     return [
         f"tree: id {i} is {own.get(i, 'absent')!r}, of rendered people {name!r}; keep their "
         "leaves, or set data.folder to your own data set"
@@ -33,5 +33,5 @@ def unlike_parts(tree: ClassTree) -> list[str]:
         f"tree: {name!r} has id {i}, which no pixel of rendered people has; take it out, or set "
         "data.folder to your own data set"
         for i, name in own.items()
-        if i is not None and i >= len(PARTS)
+        if i >= len(PARTS)
     ]

@@ -185,4 +185,4 @@ def _write_data(folder: Path) -> None:
         for sample, (image, labels) in zip(splits[split], draw_pairs(count, seed), strict=True):
             Image.fromarray(image).save(folder / f"JPEGImages/{sample}.png")
             Image.fromarray(labels).save(folder / f"gt_masks/{sample}.png")
-    write_listing(folder, splits, {leaf.id: leaf.name for leaf in TREE.leaves})
+    write_listing(folder, splits, TREE.leaf_names)

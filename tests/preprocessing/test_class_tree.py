@@ -41,10 +41,16 @@ def test_every_level_is_a_partition_of_the_foreground(tree, deep_tree):
 
 def test_leaves_come_in_order_of_their_ids(tree, deep_tree):
     assert [leaf.id for leaf in tree.leaves] == [0, 1, 2, 3, 4, 5, 6]
-    assert [(leaf.id, leaf.name) for leaf in deep_tree.leaves] == [
+    assert [*deep_tree.leaf_names.items()] == [
         *[(0, "background"), (3, "hoof"), (5, "hind_leg"), (17, "skull"), (41, "rump")],
         *[(90, "shin"), (200, "tail")],
     ]
+    assert [leaf.name for leaf in deep_tree.leaves] == [*deep_tree.leaf_names.values()]
+
+
+def test_the_foreground_is_all_leaves_but_the_background(deep_tree):
+    assert deep_tree.foreground_rows == [1, 2, 3, 4, 5, 6]
+    assert ClassTree({"image": {"sky": 4, "ground": 2}}).foreground_rows == [0, 1]
 
 
 def test_a_node_knows_its_parent_its_level_and_its_ids(deep_tree):

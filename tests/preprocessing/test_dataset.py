@@ -22,6 +22,13 @@ def test_an_undamaged_folder_has_no_problem(folder, tree):
     assert listing_problems(folder, tree) == []
 
 
+def test_a_file_that_is_not_there_is_named_with_the_endings_it_may_have(folder):
+    with pytest.raises(FileNotFoundError, match=r"JPEGImages/gone: no file .* \.jpg \.jpeg \.png$"):
+        folder.image_path("gone")
+    with pytest.raises(FileNotFoundError, match=r"gt_masks/gone: no file .* \.png \.npy$"):
+        folder.label_path("gone")
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -48,7 +48,6 @@ def check(out: Path, splits: dict[str, list[str]] | None = None) -> None:
         assert {split: folder.ids(split) for split in splits} == splits
     for sample in found:
         label_path, image_path = folder.label_path(sample), folder.image_path(sample)
-        assert label_path and image_path
         np.testing.assert_array_equal(read_labels(label_path), expected(sample))
         assert read_image(image_path).shape[:2] == DRAWN.size
     own = read_yaml(out / f"{out.name}.yaml")
