@@ -7,7 +7,6 @@ The same results give the same bytes, so that Git shows a change only where ther
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from final_model_stage.evaluation.result_files import read_confusion, read_metri
 from final_model_stage.reporting.curves import iou_curves, loss_curves
 from final_model_stage.reporting.levels import read_levels
 from final_model_stage.reporting.templates import fill
-from preprocessing_stage.dataset.atomic_write import atomic_write
+from preprocessing_stage.dataset.atomic_write import atomic_write, read_table
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.dataset.user_error import exits_on_user_error
 from preprocessing_stage.drawing.palette import class_colours
@@ -101,11 +100,6 @@ def read_trainings(tree: ClassTree, folder: Path) -> list[Training]:
             )
         )
     return trainings
-
-
-def read_table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def as_yaml(section: Mapping[str, Any]) -> str:

@@ -7,7 +7,6 @@ results/data.
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,7 +15,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
-from preprocessing_stage.dataset.atomic_write import atomic_write
+from preprocessing_stage.dataset.atomic_write import atomic_write, write_table
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.dataset.dataset_folder import SPLITS
 from preprocessing_stage.dataset.packed_samples import SampleRow, sample_rows
@@ -114,10 +113,11 @@ def main() -> None:
     tree = load_preprocessing_params().class_tree
     table = class_frequencies(sample_rows(), tree)
     STATISTICS.mkdir(parents=True, exist_ok=True)
-    with atomic_write(STATISTICS / "class_frequencies.csv", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow([field.name for field in fields(Frequency)])
-        rows.writerows(asdict(row).values() for row in table)
+    write_table(
+        STATISTICS / "class_frequencies.csv",
+        [field.name for field in fields(Frequency)],
+        [asdict(row).values() for row in table],
+    )
     plot(table, tree, STATISTICS / "class_frequencies.png")
 
 

@@ -7,10 +7,9 @@ sample) and grayscale.json (their shares).
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Iterable
 
-from preprocessing_stage.dataset.atomic_write import atomic_write, write_json
+from preprocessing_stage.dataset.atomic_write import write_json, write_table
 from preprocessing_stage.dataset.dataset_folder import SPLITS
 from preprocessing_stage.dataset.packed_samples import SampleRow, sample_rows
 from preprocessing_stage.dataset.user_error import exits_on_user_error
@@ -53,10 +52,7 @@ def find_grayscale(
 def main() -> None:
     found, shares = find_grayscale(sample_rows(), load_preprocessing_params().data.near_gray_chroma)
     STATISTICS.mkdir(parents=True, exist_ok=True)
-    with atomic_write(STATISTICS / "grayscale.csv", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["split", "id", "kind", "chroma_p99"])
-        rows.writerows(found)
+    write_table(STATISTICS / "grayscale.csv", ["split", "id", "kind", "chroma_p99"], found)
     write_json(STATISTICS / "grayscale.json", shares)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from preprocessing_stage.dataset.atomic_write import atomic_write, replace_folder
+from preprocessing_stage.dataset.atomic_write import atomic_write, replace_folder, write_table
 from preprocessing_stage.dataset.check_dataset import (
     DatasetError,
     Pair,
@@ -153,9 +153,7 @@ def main() -> None:
     STATISTICS.mkdir(parents=True, exist_ok=True)
     for finding in found:
         print(f"WARNING: {finding}")
-    with atomic_write(FINDINGS, newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerows([["finding"], *([finding] for finding in found)])
+    write_table(FINDINGS, ["finding"], [[finding] for finding in found])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from matplotlib import colormaps
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from preprocessing_stage.dataset.atomic_write import atomic_write
+from preprocessing_stage.dataset.atomic_write import write_table
 from preprocessing_stage.dataset.class_tree import IGNORE
 from preprocessing_stage.paths import EVENTS
 from train_stage.dataset import Batch
@@ -93,10 +92,7 @@ class History:
 
     def write(self, path: Path) -> None:
         """The table as CSV, a line an epoch."""
-        with atomic_write(path, newline="") as file:
-            table = csv.DictWriter(file, self.rows[0].keys(), lineterminator="\n")
-            table.writeheader()
-            table.writerows(self.rows)
+        write_table(path, self.rows[0], [row.values() for row in self.rows])
 
     def close(self) -> None:
         if self._events:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from final_model_stage.evaluation.metrics import Evaluation, mean_iou
-from preprocessing_stage.dataset.atomic_write import atomic_write, write_json
+from preprocessing_stage.dataset.atomic_write import read_table, write_json, write_table
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.user_error import UserError
 
@@ -45,21 +45,21 @@ def write_results(
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / METRICS, figures)
     classes = [(level, node.name) for level in range(tree.depth) for node in tree.level(level)]
-    _write_table(
+    write_table(
         out / IOU,
         ["level", "class", "iou"],
         [[level, name, figures["iou"][name]] for level, name in classes],
     )
     leaves = [*tree.leaf_names.values()]
     counts = evaluation.counts.sum(0).tolist()
-    _write_table(
+    write_table(
         out / CONFUSION,
         ["truth", *leaves],
         [[name, *row] for name, row in zip(leaves, counts, strict=True)],
     )
     header = ["id", "foreground_share", *(f"mIoU_{k}" for k in range(tree.depth))]
     rows = zip(evaluation.ids, evaluation.counts, strict=True)
-    _write_table(out / IMAGES, header, [_image_row(i, own, tree) for i, own in rows])
+    write_table(out / IMAGES, header, [_image_row(i, own, tree) for i, own in rows])
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 
 def read_confusion(folder: Path, tree: ClassTree) -> tuple[list[str], np.ndarray]:
     """Names of the leaves with siblings side by side, and their counts (leaves, leaves) int64."""
-    with (folder / CONFUSION).open(newline="") as file:
+    with (folder / CONFUSION).open(newline="") as file:  # a leaf may be called truth too
         (_, *columns), *rows = csv.reader(file)
     leaves = [leaf.name for leaf in tree.root.leaves()]
     order = [columns.index(name) for name in leaves]
@@ -79,8 +79,7 @@ def read_confusion(folder: Path, tree: ClassTree) -> tuple[list[str], np.ndarray
 
 def read_images(folder: Path) -> list[dict[str, str]]:
     """The lines of images.csv."""
-    with (folder / IMAGES).open(newline="") as file:
-        return list(csv.DictReader(file))
+    return read_table(folder / IMAGES)
 
 
 def _image_row(sample: str, counts: np.ndarray, tree: ClassTree) -> list[str]:
@@ -88,10 +87,3 @@ def _image_row(sample: str, counts: np.ndarray, tree: ClassTree) -> list[str]:
     share = counts.sum(1)[tree.foreground_rows].sum() / max(1, counts.sum())
     figures = [float(mean_iou(counts, tree, k)) for k in range(tree.depth)]
     return [sample, f"{share:.6f}", *(f"{value:.6f}" for value in figures)]
-
-
-def _write_table(path: Path, header: list[str], rows: list[list[Any]]) -> None:
-    with atomic_write(path, newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(header)
-        table.writerows(rows)

@@ -6,11 +6,12 @@ power cut leaves the old one, the new one or none, never a half.
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -41,6 +42,18 @@ def write_json(path: Path, figures: Any) -> None:
     """`figures` as JSON. A figure that is not there, nan, is null: JSON knows no nan."""
     with atomic_write(path) as file:
         file.write(json.dumps(_without_nan(figures), indent=2, allow_nan=False) + "\n")
+
+
+def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """A CSV file that `read_table` reads."""
+    with atomic_write(path, newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """The lines of a CSV file, column -> text. Raises OSError."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def replace_folder(part: Path, path: Path) -> None:
