@@ -10,6 +10,7 @@ from pydantic import Field, StrictBool
 
 from preprocessing_stage.params import ParamsError, Section, read_yaml, validate
 from preprocessing_stage.paths import PARAMS_FILE
+from train_stage.precision import Precision
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -40,7 +41,7 @@ class ChainParams(Section):
 
 
 class FinalParams(ChainParams):
-    precision: Literal["auto", "32-true", "bf16-mixed"]
+    precision: Precision
     """As in `train`."""
     bootstrap: int = Field(ge=100, le=100_000)
     """Resamplings of the images for the 95 % intervals."""

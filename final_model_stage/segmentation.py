@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +22,8 @@ from final_model_stage.chain.image_input import ImageInput, to_rgb
 from final_model_stage.chain.settings import Settings
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.shrink import nearest
-
-Precision = Literal["auto", "32-true", "bf16-mixed"]
+from train_stage.precision import Precision as Precision
+from train_stage.precision import check_precision
 
 _STARTED = os.getpid()
 """The process that imported this: a spawned one is that itself, a forked one is not."""
@@ -102,9 +102,7 @@ class Segmenter(ABC):
         Raises OSError; ValueError if the folder's files do not fit, or for another precision;
         ImportError where it takes a package that is not installed.
         """
-        if precision not in get_args(Precision):
-            known = ", ".join(get_args(Precision))
-            raise ValueError(f"precision {precision!r} is unknown; take one of {known}")
+        check_precision(precision)
         from final_model_stage.onnx_segmenter import OnnxSegmenter, prefers_onnx
 
         if prefers_onnx(Path(path), precision, fast, device):

@@ -8,6 +8,7 @@ from pydantic import Field, PositiveInt, StrictBool, model_validator
 
 from preprocessing_stage.params import Section
 from train_stage.model_params import ModelParams
+from train_stage.precision import Precision
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Source = Annotated[str, Field(min_length=1)]
@@ -98,7 +99,7 @@ class ExpertParams(Section):
     start_weight: Annotated[float, Field(ge=0, lt=1)]
     """Of the weights that a trained network began with, in the mean of these and its last ones
     (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", section 3)."""
-    precision: Literal["auto", "32-true", "bf16-mixed"]
+    precision: Precision
     """auto: bf16 where the device has units for it."""
     examples_every: PositiveInt
     """Epochs between two sheets of validation examples in TensorBoard."""

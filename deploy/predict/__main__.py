@@ -42,9 +42,10 @@ from deploy.predict.output_files import PredictionFiles, Wanted
 from deploy.predict.sources import LIST, Sources, find_sources, is_video, read_list
 from final_model_stage.chain.find_segmenter import find_segmenter
 from final_model_stage.image_reader import MAX_PIXELS
-from final_model_stage.segmentation import Precision, Segmenter
+from final_model_stage.segmentation import Segmenter
 from preprocessing_stage.dataset.file_lock import file_lock
 from preprocessing_stage.dataset.user_error import UserError
+from train_stage.precision import Precision
 
 LOCK = ".person-parts-predict.lock"
 
