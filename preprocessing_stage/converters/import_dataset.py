@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from ruamel.yaml import YAML
 from tqdm import tqdm
 
@@ -27,17 +27,6 @@ from preprocessing_stage.dataset.dataset_folder import (
 )
 from preprocessing_stage.dataset.prefetch import prefetch
 from preprocessing_stage.drawing.palette import palette
-
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF orientation -> what turns a stored image upright, as PIL.ImageOps.exif_transpose has it."""
 
 
 def split_randomly(ids: list[str], val_share: float, seed: int) -> dict[str, list[str]]:
@@ -170,14 +159,16 @@ def upright(labels: np.ndarray, image: Path, masks_are_stored: bool) -> np.ndarr
     with Image.open(image, formats=("JPEG", "PNG")) as picture:
         width, height = picture.size
     orientation = exif_orientation(image)
-    shown = (width, height) if orientation >= 5 else (height, width)
-    fits = {"stored": labels.shape == (height, width), "shown": labels.shape == shown}
+    stored = height, width
+    shown = (width, height) if orientation >= 5 else stored
     size = f"{labels.shape[1]} x {labels.shape[0]}"
-    if masks_are_stored and fits["stored"] and orientation in _TURNS:
-        return np.asarray(Image.fromarray(labels).transpose(_TURNS[orientation]))
-    if (masks_are_stored and fits["stored"]) or (not masks_are_stored and fits["shown"]):
+    if masks_are_stored and labels.shape == stored:
+        mask = Image.fromarray(labels)
+        mask.getexif()[ExifTags.Base.Orientation] = orientation
+        return np.asarray(ImageOps.exif_transpose(mask))
+    if not masks_are_stored and labels.shape == shown:
         return labels
-    if fits["stored"] and not masks_are_stored:
+    if not masks_are_stored and labels.shape == stored:
         raise ValueError(
             f"the label map has {size} pixels, as {image.name} is stored, but EXIF orientation "
             f"{orientation} turns the photograph; give --exif stored"
