@@ -25,5 +25,6 @@ def iou(confusion: np.ndarray) -> np.ndarray:
     """
     hit = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
     union = confusion.sum(-1) + confusion.sum(-2) - hit
-    result: np.ndarray = np.divide(hit, union, out=np.full_like(hit, np.nan), where=union > 0)
+    with np.errstate(invalid="ignore"):  # 0 / 0
+        result: np.ndarray = hit / union
     return result

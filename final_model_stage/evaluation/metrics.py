@@ -50,13 +50,7 @@ def class_iou(counts: np.ndarray, tree: ClassTree, level: int) -> np.ndarray:
 def mean_iou(counts: np.ndarray, tree: ClassTree, level: int) -> np.ndarray:
     """Mean of `class_iou` over the classes that occur, (...); nan where none does."""
     ious = class_iou(counts, tree, level)
-    present = ~np.isnan(ious)
-    total = np.where(present, ious, 0).sum(-1)
-    number = present.sum(-1)
-    result: np.ndarray = np.divide(
-        total, number, out=np.full(total.shape, np.nan), where=number > 0
-    )
-    return result
+    return np.ma.filled(np.ma.masked_invalid(ious).mean(-1), np.nan)
 
 
 def dataset_level_miou(counts: np.ndarray, tree: ClassTree) -> dict[str, float]:

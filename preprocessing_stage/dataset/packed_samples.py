@@ -68,9 +68,9 @@ class PackedSplit:
         self.rows = [row for row in sample_rows(packed) if row.split == split]
         areas = [height * width for height, width in (row.size for row in self.rows)]
         self._starts = np.concatenate([[0], np.cumsum(areas, dtype=np.int64)])
-        self._images = self._open(packed / f"{split}.images.bin", 3)
-        self._labels = self._open(packed / f"{split}.labels.bin", 1)
         _verify(packed, f"{split}.images.bin", f"{split}.labels.bin")
+        self._images = np.memmap(packed / f"{split}.images.bin", np.uint8, "r").reshape(-1, 3)
+        self._labels = np.memmap(packed / f"{split}.labels.bin", np.uint8, "r")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -85,15 +85,6 @@ class PackedSplit:
 
     def _slice(self, index: int) -> slice:
         return slice(int(self._starts[index]), int(self._starts[index + 1]))
-
-    def _open(self, path: Path, channels: int) -> np.ndarray:
-        expected = int(self._starts[-1]) * channels
-        if path.stat().st_size != expected:
-            raise DamagedError(
-                f"{path}: has {path.stat().st_size} bytes instead of {expected}; {_REMEDY}"
-            )
-        array = np.memmap(path, np.uint8, "r")
-        return array.reshape(-1, channels) if channels > 1 else array
 
 
 def _verify(packed: Path, *names: str) -> None:
