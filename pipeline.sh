@@ -58,7 +58,9 @@ fi
 
 python -m final_model_stage.pipeline.check_params
 python -m final_model_stage.pipeline.check_lock
-[ $# -gt 0 ] || set -- report # and so all but the rendering of people who are not looked at
+# Without targets, all that the report needs: every stage, but people are rendered only where
+# data.folder is data/rendered_people.
+[ $# -gt 0 ] || set -- report
 dvc repro "$@"
 if dvc status -q --with-deps report; then
   python -m final_model_stage.print_results

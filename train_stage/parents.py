@@ -22,8 +22,8 @@ class ParentPredictions:
     """The region of an expert in each sample of a split, and its leaves' probabilities there, as
     a network that was not trained on the sample predicts them.
 
-    Where it predicts no region at all, the true one stands instead: what a parent overlooks should
-    be learnt too.
+    If nothing was predicted, the true region is used, so the expert also learns what its parent
+    misses.
     """
 
     def __init__(
