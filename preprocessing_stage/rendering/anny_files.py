@@ -10,7 +10,6 @@ import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
@@ -29,8 +28,12 @@ def quick_shape_files() -> Iterator[None]:
             progress.update()
             return world_transformation.apply(read_blend_shape(filename, vertices_count, dtype))
 
-        with mock.patch.object(full_model, "load_blend_shape", load):
+        own = full_model.load_blend_shape
+        full_model.load_blend_shape = load
+        try:
             yield
+        finally:
+            full_model.load_blend_shape = own
 
 
 def read_blend_shape(filename: Any, vertices: int, dtype: torch.dtype) -> torch.Tensor:
