@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import this_machine
 from benchmarks.plots import save_svg
+from benchmarks.rows import markdown
 from benchmarks.timing import interleaved
 from final_model_stage.chain.settings import Settings
 from final_model_stage.evaluation.confusion_counts import evaluate
@@ -157,13 +158,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     for path in arguments.segmenters:
         points += measure(path, data, arguments.split, arguments.photographs, arguments.repeats)
     header = ["segmenter", "network", "mode", "G multiply-adds", "ms", *points[0].miou]
-    print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))
-    for point in points:
-        cost = [f"{point.giga_multiply_adds:.2f}", f"{point.milliseconds:.0f}"]
-        accuracy = [f"{value:.3f}" for value in point.miou.values()]
-        print(
-            "| " + " | ".join([point.segmenter, point.network, point.mode, *cost, *accuracy]) + " |"
-        )
+    rows = [
+        [
+            *(point.segmenter, point.network, point.mode),
+            *(f"{point.giga_multiply_adds:.2f}", f"{point.milliseconds:.0f}"),
+            *(f"{value:.3f}" for value in point.miou.values()),
+        ]
+        for point in points
+    ]
+    print(markdown(header, rows))
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_json(
         arguments.out / "accuracy_per_cost.json",

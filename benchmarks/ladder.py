@@ -27,6 +27,7 @@ from ruamel.yaml import YAML
 from benchmarks.accuracy_per_cost import multiply_adds, one_by_one, some_images
 from benchmarks.machine import this_machine
 from benchmarks.plots import save_svg
+from benchmarks.rows import markdown
 from benchmarks.setup import ROOT
 from final_model_stage.evaluation.confusion_counts import evaluate
 from final_model_stage.evaluation.metrics import dataset_level_miou
@@ -162,12 +163,16 @@ def plot(rungs: Sequence[Rung], path: Path) -> None:
 
 def table(rungs: Sequence[Rung]) -> str:
     levels = list(rungs[0].miou)
-    rows = [["", *levels, "G multiply-adds", "minutes"]]
-    for rung in rungs:
-        accuracy = [f"{rung.miou[level]:.3f}" for level in levels]
-        rows.append([rung.step, *accuracy, f"{rung.giga_multiply_adds:.2f}", f"{rung.minutes:.0f}"])
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+    rows = [
+        [
+            rung.step,
+            *(f"{rung.miou[level]:.3f}" for level in levels),
+            f"{rung.giga_multiply_adds:.2f}",
+            f"{rung.minutes:.0f}",
+        ]
+        for rung in rungs
+    ]
+    return markdown(["", *levels, "G multiply-adds", "minutes"], rows)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

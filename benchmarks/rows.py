@@ -47,8 +47,13 @@ def text_table(results: dict[str, Result]) -> str:
 
 def markdown_table(results: dict[str, Result]) -> str:
     """The same for a page of the documentation."""
-    lines = [HEADER, tuple("---" for _ in HEADER), *_cells(results)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown(HEADER, _cells(results))
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _cells(results: dict[str, Result]) -> Sequence[tuple[str, ...]]:
