@@ -13,6 +13,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from deploy.arguments import positive
 from final_model_stage.chain.find_segmenter import find_segmenter
 from final_model_stage.segmentation import Segmenter
 from final_model_stage.validation_images import spread_images
@@ -75,15 +76,9 @@ def _parser() -> argparse.ArgumentParser:
         help="name that a proxy forwards, also repeated",
     )
     add("--port", type=int, default=7860, help="default %(default)s")
-    add("--max-megabytes", type=_positive, default=20, help="of an upload, default %(default)s")
-    add("--max-megapixels", type=_positive, default=100, help="of an image, default %(default)s")
+    add("--max-megabytes", type=positive, default=20, help="of an upload, default %(default)s")
+    add("--max-megapixels", type=positive, default=100, help="of an image, default %(default)s")
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive integer")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from typing import get_args
 
 from tqdm import tqdm
 
+from deploy.arguments import positive
 from deploy.predict import tiles
 from deploy.predict.index import PredictionIndex
 from deploy.predict.jobs import (
@@ -221,7 +222,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--skip-existing", action="store_true", help="resume an interrupted run")
     add(
         "--max-pixels",
-        type=_positive,
+        type=positive,
         default=MAX_PIXELS,
         metavar="N",
         help=f"refuse larger images, default {MAX_PIXELS:,}: a pixel takes 4 bytes or more",
@@ -235,17 +236,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--ray", action="store_true", help="on the Ray cluster RAY_ADDRESS, or on a local one")
     add(
         "--ray-workers",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="segmenters, default one for each GPU or CPU",
     )
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive integer")
-    return int(text)
 
 
 if __name__ == "__main__":
