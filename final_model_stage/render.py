@@ -26,6 +26,7 @@ from final_model_stage.reporting.figures import FAINT, INK, STYLE, Row, panel_fi
 from final_model_stage.segmenter import TorchSegmenter
 from preprocessing_stage.dataset.check_dataset import read_pair, sound
 from preprocessing_stage.dataset.class_tree import ClassTree
+from preprocessing_stage.dataset.colours import LUMA
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 from preprocessing_stage.dataset.user_error import exits_on_user_error
 from preprocessing_stage.drawing.class_names import readable
@@ -158,7 +159,7 @@ def _draw_level(
         )
         axes.bar(x, iou, 0.74, color=rgb)
         within = iou > 0.1  # the number stands in the bar, or above a low one
-        light = within and rgb @ (0.299, 0.587, 0.114) < 0.6
+        light = within and rgb @ LUMA < 0.6
         axes.text(
             x,
             0.03 if within else np.nan_to_num(iou) + 0.02,

@@ -9,10 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from preprocessing_stage.dataset.colours import LUMA
 from train_stage.expert_params import AugmentationParams
-
-LUMA = (0.299, 0.587, 0.114)
-"""Of red, green and blue in ITU-R BT.601."""
 
 
 @dataclass(frozen=True)

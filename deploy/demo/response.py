@@ -18,6 +18,7 @@ from deploy.demo.trace import ExpertTrace, TracedView, segment_with_trace
 from final_model_stage.reporting.templates import css
 from final_model_stage.segmentation import Segmentation, Segmenter
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
+from preprocessing_stage.dataset.colours import LUMA
 from preprocessing_stage.dataset.shrink import nearest, shrink
 from preprocessing_stage.drawing.palette import class_colours
 from train_stage.colour_statistics import MEAN
@@ -28,7 +29,6 @@ REGION_SIDE = 320
 """The same of the region beside each expert."""
 
 _PAPER = 238
-_GRAY = np.array([0.299, 0.587, 0.114])
 
 
 def response(segmenter: Segmenter, image: np.ndarray) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def coloured(view: TracedView, colours: Sequence[str]) -> np.ndarray:
     """Colours of the children, mixed by probability, over the gray input; (S, S, 3) uint8."""
     table = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colours])
     mixed = np.einsum("kyx,kc->yxc", view.probabilities, table)
-    blended = 0.3 * (view.crop @ _GRAY)[..., None] + 0.7 * mixed
+    blended = 0.3 * (view.crop @ LUMA)[..., None] + 0.7 * mixed
     return np.where(view.mask[..., None], blended, _PAPER).round().clip(0, 255).astype(np.uint8)
 
 

@@ -10,6 +10,9 @@ from io import BytesIO
 
 from PIL import Image, ImageCms
 
+LUMA = (0.299, 0.587, 0.114)
+"""Of red, green and blue in gray, by ITU-R BT.601."""
+
 
 def srgb_transform(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
     """From the image's colour profile to sRGB; None for sRGB itself, or one that does not fit."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from preprocessing_stage.dataset.class_tree import BACKGROUND, IGNORE
+from preprocessing_stage.dataset.colours import LUMA
 
 
 def overlay(
@@ -19,7 +20,7 @@ def overlay(
     of one colour are one class. opacity: of the colours, 0 to 1.
     """
     photograph = image.astype(np.float32)
-    gray = photograph @ np.array([[0.299], [0.587], [0.114]], np.float32)  # (H, W, 1)
+    gray = photograph @ np.array(LUMA, np.float32).reshape(3, 1)  # (H, W, 1)
     pale = 0.42 * gray + 0.28 * photograph + 0.30 * 255
     covered = (1 - opacity) * (60 + 0.76 * gray) + opacity * table[labels]
     picture = np.where(labels[..., None] == BACKGROUND, pale, covered)
