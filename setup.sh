@@ -31,6 +31,9 @@ if [ ! -e "$stamp" ]; then
     predict) wanted=(--no-compile -e ".[predict]") ;;
     *) wanted=(-r requirements.txt -e ".[$1]") ;;
   esac
+  case "$(python -V) $(uname -sm)" in # for which the lock file has what those bring along
+    "Python 3.11."*" Linux x86_64") wanted+=(-c requirements.lock) ;;
+  esac
   python -m pip install --disable-pip-version-check "${wanted[@]}" || return 1
   touch "$stamp"
 fi
