@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -52,9 +53,8 @@ def read_label_colours(path: Path) -> dict[Colour, str]:
 
 
 def read_class_names(name: str) -> dict[int, str]:
-    """Source id -> class: of a public data set, or of a file with `<id>: <name>` or a name a line.
-
-    Raises ValueError.
+    """Source id -> class: of a public data set, or of a file with a name a line or, in every line,
+    `<id>: <name>` or `<id> <name>`. Raises ValueError with all problems.
     """
     if name in KNOWN_CLASSES:
         return dict(enumerate(KNOWN_CLASSES[name]))
@@ -65,14 +65,27 @@ def read_class_names(name: str) -> dict[int, str]:
             f"{', '.join(KNOWN_CLASSES)}"
         )
     lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    found: dict[int, str] = {}
-    for number, line in enumerate(lines):
-        match = re.fullmatch(r"\s*(\d+)\s*[:,\t ]\s*(.+?)\s*", line)
-        i, own = (int(match[1]), match[2]) if match else (number, line.strip())
-        if i in found:
-            raise ValueError(f"{path}: id {i} is {found[i]} and {own}; keep one")
-        found[i] = own
-    return found
+    matches = [re.fullmatch(r"\s*(\d+)\s*[:,\t ]\s*(.+?)\s*", line) for line in lines]
+    found = [(int(match[1]), match[2]) for match in matches if match]
+    hint = ", and all lines an id if the number is part of the name, as in `0: 1 euro`"
+    if len(found) < len(lines):  # names, some of which begin with a number
+        found, hint = list(enumerate(line.strip() for line in lines)), ""
+    names: defaultdict[int, list[str]] = defaultdict(list)
+    ids: defaultdict[str, list[int]] = defaultdict(list)
+    for i, own in found:
+        names[i].append(own)
+        ids[own].append(i)
+    problems = [
+        f"id {i} is {' and '.join(some)}; keep one" for i, some in names.items() if len(some) > 1
+    ]
+    problems += [
+        f"{own} has the ids {', '.join(map(str, some))}; give each class a name of its own{hint}"
+        for own, some in ids.items()
+        if len({*some}) > 1
+    ]
+    if problems:
+        raise ValueError("\n  ".join([f"{path}:", *problems]))
+    return dict(found)
 
 
 def mask_source(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from preprocessing_stage.converters.class_mapping import MappingError, flat_mapping, make_mapping
+from preprocessing_stage.converters.masks import read_class_names
 
 
 def test_a_colour_without_quotes_is_pointed_out() -> None:
@@ -50,3 +53,18 @@ def test_classes_of_one_name_are_one_leaf() -> None:
     mapping = flat_mapping({0: "background", 1: "person", 2: "person", 3: "Background"})
     assert [leaf.name for leaf in mapping.tree.leaves] == ["background", "person"]
     assert dict(mapping.leaf_of) == {0: 0, 1: 1, 2: 1, 3: 0}
+
+
+@pytest.mark.parametrize(
+    ("text", "classes"),
+    [
+        ("background\n1 euro\n2 euro\n", {0: "background", 1: "1 euro", 2: "2 euro"}),
+        ("0 background\n\n1: hat\n7\tleft arm\n", {0: "background", 1: "hat", 7: "left arm"}),
+        ("0: background\n5: 1 euro\n6: 2 euro\n", {0: "background", 5: "1 euro", 6: "2 euro"}),
+    ],
+)
+def test_a_list_of_classes_has_ids_only_if_every_line_has_one(
+    text: str, classes: dict[int, str], tmp_path: Path
+) -> None:
+    (tmp_path / "names.txt").write_text(text)
+    assert read_class_names(str(tmp_path / "names.txt")) == classes

@@ -10,6 +10,7 @@ import pytest
 from import_runs import DRAWN, IDS, run
 from PIL import Image
 
+from preprocessing_stage.converters.masks import read_class_names
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 
 pytest.importorskip("pycocotools")
@@ -98,6 +99,20 @@ def test_what_contradicts_itself_is_refused(tmp_path: Path) -> None:
         with pytest.raises(SystemExit, match=problem):
             run(*words, *more)
     assert not (tmp_path / "out").exists()
+
+
+def test_ids_and_names_that_stand_twice_in_a_list_of_classes_are_all_named(tmp_path: Path) -> None:
+    (tmp_path / "euros.txt").write_text("0 background\n1 euro\n2 euro\n3 coin\n3 note\n")
+    with pytest.raises(ValueError, match=r"euros\.txt:") as refused:
+        read_class_names(str(tmp_path / "euros.txt"))
+    assert str(refused.value).splitlines()[1:] == [
+        "  id 3 is coin and note; keep one",
+        "  euro has the ids 1, 2; give each class a name of its own, and all lines an id if the "
+        "number is part of the name, as in `0: 1 euro`",
+    ]
+    (tmp_path / "names.txt").write_text("background\nhat\nhat\n")
+    with pytest.raises(ValueError, match=r"hat has the ids 1, 2; .* name of its own$"):
+        read_class_names(str(tmp_path / "names.txt"))
 
 
 def test_one_list_of_a_voc_tree_needs_the_other_split(tmp_path: Path) -> None:
