@@ -53,8 +53,18 @@ class Section(BaseModel):
         return value
 
 
+def plain_path(folder: str) -> str:
+    """Raises UserError for a path that a command of dvc.yaml cannot hold between double quotes."""
+    if found := sorted({*folder} & {*'$`"\\'}):
+        raise UserError(
+            f"{folder} has {' '.join(found)}, which a shell takes for more than a letter; rename "
+            "or move the folder"
+        )
+    return folder
+
+
 class DataParams(Section):
-    folder: str = Field(min_length=1)
+    folder: Annotated[str, Field(min_length=1), AfterValidator(plain_path)]
     """Data set in the Pascal-Part layout."""
     longest_side: int = Field(ge=32, le=2048)
     """Pixels; larger samples are scaled down to it when packed, smaller ones stay."""

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from preprocessing_stage.converters.import_dataset import data_section
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.user_error import UserError, exits_on_user_error
-from preprocessing_stage.params import ParamsError, read_yaml
+from preprocessing_stage.params import ParamsError, plain_path, read_yaml
 from preprocessing_stage.paths import PARAMS_FILE
 from train_stage.params import merge
 
@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     arguments = parser.parse_args()
     params, profile = read_yaml(PARAMS_FILE), read_yaml(arguments.profile)
+    plain_path(str(arguments.data.absolute()))  # before the workspace is one of these data
     merged = merge_profile(params, profile, arguments.data.absolute())
     if (former := _data_of(arguments.out)) not in (None, merged["data"]["folder"]):
         raise UserError(

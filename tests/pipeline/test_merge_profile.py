@@ -51,6 +51,19 @@ def test_results_on_other_data_are_not_replaced(
     assert OUT.read_bytes() == before
 
 
+@pytest.mark.parametrize("letter", ["$", "`", '"', "\\"])
+def test_a_path_that_no_command_can_hold_does_not_begin_a_workspace(
+    letter: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        merge(f"my {letter} photos", monkeypatch)
+    assert str(refused.value).endswith(
+        f"my {letter} photos has {letter}, which a shell takes for more than a letter; "
+        "rename or move the folder"
+    )
+    assert not OUT.exists()
+
+
 def test_a_profile_overrides_single_keys_and_brings_its_experts_with_its_tree():
     base = read_yaml(ROOT / "params.yaml")
     merged = merge_profile(base, {"train": {"model": {"depth": 3}}}, Path("people"))

@@ -209,6 +209,10 @@ def test_an_unknown_key_is_refused_with_the_known_ones(key, problem, tiny_params
             "experts.person.regions: is predicted, but it looks at the whole image",
         ),
         (
+            {"data.folder": '/photos/$(id) "x"'},
+            'data.folder: /photos/$(id) "x" has " $, which a shell takes for more than a letter; ',
+        ),
+        (
             {"train.model.base_channels": 24},
             "train.model: base_channels 24 is more than max_channels 16",
         ),
