@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -59,9 +60,9 @@ def import_dataset(
         problems.append(f"{out}: exists; remove it or choose another folder")
     if problems:
         raise DatasetError(DatasetFolder(out), problems)
-    part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f"{out.name}.", dir=out.parent) as beside:
+        part = Path(beside, out.name)
         wanted = {sample for ids in splits.values() for sample in ids}
         samples = [sample for sample in source.samples if sample.id in wanted]
         problems = _write_samples(samples, mapping, part, masks_are_stored)
@@ -70,8 +71,6 @@ def import_dataset(
         write_listing(part, splits, mapping.tree.leaf_names)
         YAML().dump(profile(mapping.tree, out), part / profile_path(out).name)
         part.rename(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def profile_path(out: Path) -> Path:

@@ -149,9 +149,6 @@ def test_writes_a_complete_folder(release: Release, capsys: pytest.CaptureFixtur
     release.add("horse", thing("horse", EVERYWHERE), photograph=None)
     release.add("nothing", photograph=None)
     release.add("unlabelled", thing("person", EVERYWHERE), thing("person", EVERYWHERE))
-    interrupted = release.out.with_name("people.part") / "gt_masks"
-    interrupted.mkdir(parents=True)
-    (interrupted / "old.png").touch()
     folder = release.convert()
     assert listing_problems(folder, TREE) == []
     assert (release.out / "classes.txt").read_text() == (

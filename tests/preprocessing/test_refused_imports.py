@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,20 @@ def test_a_mask_once_saved_as_jpeg_is_refused_with_what_to_do(tmp_path: Path) ->
     with pytest.raises(SystemExit, match=r"a: \d+ colours are not in labelmap\.txt.*JPEG"):
         run("voc", tmp_path, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_folders_beside_the_new_one_stay_and_a_refused_import_leaves_none(tmp_path: Path) -> None:
+    DRAWN.cvat(tmp_path / "export")
+    (tmp_path / "new/out.part").mkdir(parents=True)
+    (tmp_path / "new/out.part/mine").touch()
+    run("voc", tmp_path / "export", "--out", tmp_path / "new/out")
+    assert (tmp_path / "new/out").stat().st_mode == (tmp_path / "new").stat().st_mode
+    shutil.rmtree(tmp_path / "new/out")
+    (tmp_path / "export/JPEGImages/a.JPG").write_text("no picture")
+    with pytest.raises(SystemExit, match="a: cannot identify image file"):
+        run("voc", tmp_path / "export", "--out", tmp_path / "new/out")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["out.part"]
+    assert (tmp_path / "new/out.part/mine").exists()
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
