@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from preprocessing_stage.dataset.atomic_write import atomic_write
+from preprocessing_stage.drawing.class_names import PLAIN_TEXT
 
 
+@matplotlib.rc_context(PLAIN_TEXT)
 def save_svg(figure: Figure, path: Path) -> None:
     """Write the figure, with grids and, where there are labels, legends; always the same bytes."""
     for axis in figure.axes:

@@ -20,6 +20,7 @@ from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.dataset.dataset_folder import SPLITS
 from preprocessing_stage.dataset.packed_samples import SampleRow, sample_rows
 from preprocessing_stage.dataset.user_error import exits_on_user_error
+from preprocessing_stage.drawing.class_names import PLAIN_TEXT
 from preprocessing_stage.drawing.palette import class_colours
 from preprocessing_stage.params import load_preprocessing_params
 from preprocessing_stage.paths import STATISTICS
@@ -68,6 +69,7 @@ def class_frequencies(rows: Iterable[SampleRow], tree: ClassTree) -> list[Freque
     return table
 
 
+@matplotlib.rc_context(PLAIN_TEXT)
 def plot(table: list[Frequency], tree: ClassTree, path: Path) -> None:
     """Share of pixels and of images, a panel a level, both splits side by side."""
     figure, axes = plt.subplots(2, tree.depth, figsize=(4 * tree.depth, 6), squeeze=False)

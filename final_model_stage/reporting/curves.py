@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from final_model_stage.reporting.figures import FAINT, INK
-from preprocessing_stage.drawing.class_names import readable
+from preprocessing_stage.drawing.class_names import PLAIN_TEXT, readable
 
-_STYLE: dict[Any, Any] = {
+_STYLE: dict[Any, Any] = PLAIN_TEXT | {
     "font.size": 9.5,
     "text.color": INK,
     "axes.labelcolor": INK,

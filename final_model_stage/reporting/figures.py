@@ -17,17 +17,16 @@ from PIL import Image
 
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.class_tree import IGNORE, ClassTree
-from preprocessing_stage.drawing.class_names import readable
+from preprocessing_stage.drawing.class_names import PLAIN_TEXT, readable
 from preprocessing_stage.drawing.overlay import overlay
 from preprocessing_stage.drawing.palette import class_colours, level_palette
 
 INK = "#222222"
 FAINT = "#777777"
-STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = PLAIN_TEXT | {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture on every machine
     "font.size": 9.5,
     "text.color": INK,
-    "text.parse_math": False,  # a file name may hold a $
 }
 
 # Inches. A column is as wide as the longest side of the picture in it.
