@@ -60,6 +60,7 @@ def check_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     if name in ("python", ".venv/bin/python") and arguments[:2] != ["-m", "pytest"]:
         check_python(arguments, monkeypatch)
     elif name == "dvc":
+        assert arguments[-1] != "repro", "without a target it renders people for data of others too"
         check_dvc(arguments)
     elif name in ("pytest", "python", "./run_tests.sh"):
         assert all((ROOT / w).exists() for w in arguments if w.endswith(".py") and "*" not in w)
