@@ -28,7 +28,12 @@ from final_model_stage.image_reader import DecodeError, decode_image
 from final_model_stage.reporting.figures import Row, panel_figure, save
 from final_model_stage.segmentation import Segmenter
 from final_model_stage.validation_images import open_data, validation_ids
-from preprocessing_stage.dataset.check_dataset import read_pair, sound
+from preprocessing_stage.dataset.check_dataset import (
+    DatasetError,
+    class_problems,
+    read_pair,
+    sound,
+)
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_image
 from preprocessing_stage.dataset.user_error import exits_on_user_error
@@ -142,6 +147,8 @@ def read_sample(
             return read_image(path), None
         except (OSError, ValueError) as error:
             raise ValueError(f"{path}: {error}; replace the file") from error
+    if problems := class_problems(folder, tree):
+        raise DatasetError(folder, problems)
     pair = sound(folder, read_pair(folder, name, tree))
     return pair.image, pair.labels
 

@@ -58,7 +58,7 @@ def listing_problems(
     """
     if not folder.path.is_dir():
         return [f"{folder.path}: no such folder; set data.folder in params.yaml"]
-    problems = _class_problems(folder, tree)
+    problems = class_problems(folder, tree)
     split_of: dict[str, str] = {}
     for split in splits:
         if outside := _outside(folder, folder.path / f"{split}_id.txt"):
@@ -272,7 +272,8 @@ def _outside(folder: DatasetFolder, path: Path) -> list[str]:
     return [f"{name}: leads out of the data set folder; replace the link by the file"]
 
 
-def _class_problems(folder: DatasetFolder, tree: ClassTree) -> list[str]:
+def class_problems(folder: DatasetFolder, tree: ClassTree) -> list[str]:
+    """Where `classes.txt` and the tree disagree."""
     if outside := _outside(folder, folder.path / "classes.txt"):
         return outside
     try:

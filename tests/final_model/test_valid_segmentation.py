@@ -130,6 +130,17 @@ def test_an_image_without_label_map_is_shown_without_truth(
     assert run(monkeypatch, "val_2")["val_2"].truth is None
 
 
+def test_truth_of_classes_that_are_numbered_otherwise_is_refused(workplace: Path) -> None:
+    classes = Path("data/classes.txt")
+    classes.write_text("0: background\n1: stem_a\n2: cap\n7: foot\n")
+    with pytest.raises(SystemExit) as refused:
+        valid_segmentation.main(["val_0", "val_1"])
+    assert str(refused.value).splitlines()[1:] == [
+        "  classes.txt: id 1 is 'stem_a', in the tree 'cap'; make them agree",
+        "  classes.txt: id 2 is 'cap', in the tree 'stem_a'; make them agree",
+    ]
+
+
 def test_files_need_no_data_set(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(photograph()).save("mine.png")
     assert list(run(monkeypatch, "mine.png", "--data", "nowhere")) == ["mine"]
