@@ -260,6 +260,13 @@ def _there_is(folder: DatasetFolder, kind: str, sample: str) -> str:
     for name in folder.alike(kind, sample):
         if kind == "gt_masks" and name.lower().endswith((".jpg", ".jpeg")):
             return f" (there is {name}; JPEG changes ids, export label maps as PNG)"
+        if Path(name).stem == sample:
+            return (
+                f" (there is {name}; its ending has to be one of these, in small letters or in "
+                "capitals: rename or convert it)"
+            )
+        if Path(name).stem.lower() == sample.lower():
+            return f" (there is {name}; small and capital letters differ, write the id as the file)"
         return f" (there is {name}; an id is a file's name without its ending)"
     return ""
 

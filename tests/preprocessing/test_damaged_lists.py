@@ -42,6 +42,22 @@ LISTS: dict[str, tuple[Damage, str]] = {
         lambda f: photograph(f, "train_001").rename(f / "JPEGImages/train_001.gif"),
         "JPEGImages/train_001: no file with one of the endings",
     ),
+    "ending in letters of both cases": (
+        lambda f: photograph(f, "train_003").rename(f / "JPEGImages/train_003.Jpg"),
+        "JPEGImages/train_003: no file with one of the endings .jpg .jpeg .png (there is "
+        "train_003.Jpg; its ending has to be one of these, in small letters or in capitals: rename "
+        "or convert it); add it or take",
+    ),
+    "label map of another kind": (
+        lambda f: label_map(f).rename(f / "gt_masks/train_000.webp"),
+        "gt_masks/train_000: no file with one of the endings .png .npy (there is train_000.webp; "
+        "its ending has to be one of these, in small letters or in capitals: rename or convert it)",
+    ),
+    "id in letters of another case": (
+        lambda f: append(f / "val_id.txt", "VAL_000\n"),
+        "gt_masks/VAL_000: no file with one of the endings .png .npy (there is val_000.png; small "
+        "and capital letters differ, write the id as the file); add it or take",
+    ),
     "two photographs of one id": (
         lambda f: photograph(f, "train_002").with_suffix(".png").touch(),
         "JPEGImages/train_002: there are train_002.jpg and train_002.png; keep one",
@@ -120,8 +136,8 @@ LISTS: dict[str, tuple[Damage, str]] = {
         "and take the line out",
     ),
 }
-# Two of these say the same twice: of the photograph and of the label map.
-TWICE = {"id with its ending", "id longer than a name"}
+# These say the same twice: of the photograph and of the label map.
+TWICE = {"id with its ending", "id longer than a name", "id in letters of another case"}
 
 # These hide the rest of their file, so they come alone.
 FILES: dict[str, tuple[Damage, str]] = {
