@@ -81,7 +81,12 @@ def listing_problems(
             if sample in split_of:
                 problems.append(f"{sample!r} is in train_id.txt and in val_id.txt; keep one")
             split_of[sample] = split
-    return problems
+    said = {problem.partition(": ")[0] for problem in problems}
+    return problems + [
+        f"{name}: leads nowhere; remove the link"
+        for name in _broken_links(folder.path)
+        if name not in said
+    ]
 
 
 @dataclass(frozen=True)
@@ -277,6 +282,13 @@ def _outside(folder: DatasetFolder, path: Path) -> list[str]:
         return []
     name = path.relative_to(folder.path).as_posix()
     return [f"{name}: leads out of the data set folder; replace the link by the file"]
+
+
+def _broken_links(folder: Path) -> list[str]:
+    """On each of them DVC ends when it takes the checksum of the folder."""
+    paths = (Path(where, name) for where, _, names in os.walk(folder) for name in names)
+    broken = (path for path in paths if path.is_symlink() and not path.exists())
+    return sorted(path.relative_to(folder).as_posix() for path in broken)
 
 
 def class_problems(folder: DatasetFolder, tree: ClassTree) -> list[str]:

@@ -58,6 +58,10 @@ LISTS: dict[str, tuple[Damage, str]] = {
         "gt_masks/VAL_000: no file with one of the endings .png .npy (there is val_000.png; small "
         "and capital letters differ, write the id as the file); add it or take",
     ),
+    "link that no list names": (
+        lambda f: (f / "gt_masks/old.png").symlink_to("older.png"),
+        "gt_masks/old.png: leads nowhere; remove the link",
+    ),
     "two photographs of one id": (
         lambda f: photograph(f, "train_002").with_suffix(".png").touch(),
         "JPEGImages/train_002: there are train_002.jpg and train_002.png; keep one",
