@@ -59,10 +59,21 @@ def labelme_source(folder: Path) -> Source:
             problems.append(f"{path.name}: there is no {image}")
         if odd := sorted({s["shape_type"] for s in file["shapes"]} - {*_SHAPES}):
             problems.append(f"{path.name}: shapes {odd} cover no area; take {', '.join(_SHAPES)}")
+        problems += [
+            f"{path.name}: shapes.{number} ({shape['label']}) is a {shape['shape_type']}, needs 2 "
+            f"points, has {len(shape['points'])}; draw it again"
+            for number, shape in enumerate(file["shapes"])
+            if not _has_enough_points(shape)
+        ]
         samples.append(SourceSample(path.stem, image, partial(draw_shapes, file, id_of)))
     if problems:
         raise DatasetError(DatasetFolder(folder), problems)
     return Source(classes, samples)
+
+
+def _has_enough_points(shape: dict[str, Any]) -> bool:
+    count = len(shape["points"])
+    return {"circle": count == 2, "rectangle": count >= 2}.get(shape["shape_type"], True)
 
 
 def draw_shapes(file: dict[str, Any], id_of: dict[str, int]) -> np.ndarray:
@@ -75,8 +86,8 @@ def draw_shapes(file: dict[str, Any], id_of: dict[str, int]) -> np.ndarray:
         if shape["shape_type"] == "polygon":
             pen.polygon(points, fill=value)
         elif shape["shape_type"] == "rectangle":
-            (x0, y0), (x1, y1) = points
-            pen.rectangle((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)), fill=value)
+            corners = np.array(points)  # two or, of some programs, four
+            pen.rectangle((*corners.min(axis=0), *corners.max(axis=0)), fill=value)
         elif shape["shape_type"] == "circle":
             (x, y), (edge_x, edge_y) = points
             radius = float(np.hypot(edge_x - x, edge_y - y))
