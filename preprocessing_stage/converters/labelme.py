@@ -48,10 +48,10 @@ def labelme_source(folder: Path) -> Source:
     for file in files.values():
         for shape in file["shapes"]:
             shape.setdefault("shape_type", "polygon")
-    labels = sorted({shape["label"] for file in files.values() for shape in file["shapes"]})
-    names = ["background", *(label for label in labels if label.casefold() != "background")]
-    classes = dict(enumerate(names))
-    id_of = {name.casefold(): i for i, name in classes.items()}
+    names = {"background": "background"}  # labels that differ in case alone are one class
+    for label in sorted({shape["label"] for file in files.values() for shape in file["shapes"]}):
+        names.setdefault(label.casefold(), label)
+    id_of = {key: i for i, key in enumerate(names)}
     samples = []
     for path, file in files.items():
         image = path.parent / file["imagePath"].replace("\\", "/")
@@ -68,7 +68,7 @@ def labelme_source(folder: Path) -> Source:
         samples.append(SourceSample(path.stem, image, partial(draw_shapes, file, id_of)))
     if problems:
         raise DatasetError(DatasetFolder(folder), problems)
-    return Source(classes, samples)
+    return Source(dict(enumerate(names.values())), samples)
 
 
 def _has_enough_points(shape: dict[str, Any]) -> bool:

@@ -24,6 +24,14 @@ def annotate(folder: Path, name: str, *shapes: tuple[str, str, list[list[float]]
     (folder / f"{name}.json").write_text(json.dumps(content))
 
 
+def test_labels_that_differ_in_case_alone_are_one_class(tmp_path: Path) -> None:
+    annotate(tmp_path, "a", ("cat", "rectangle", [[0, 0], [3, 3]]))
+    annotate(tmp_path, "b", ("Cat", "rectangle", [[0, 0], [3, 3]]))
+    source = labelme_source(tmp_path)
+    assert source.classes == {0: "background", 1: "Cat"}
+    assert (source.samples[0].read_labels()[:4, :4] == 1).all()
+
+
 def test_a_rectangle_may_have_four_corners(tmp_path: Path) -> None:
     corners = [[9.0, 2.0], [4.0, 2.0], [4.0, 12.0], [9.0, 12.0]]
     annotate(tmp_path, "a", ("cat", "rectangle", corners))
