@@ -24,17 +24,26 @@ def init_file(source: str, section: str) -> Path:
     """
     path = SHARED_FILE if source == SHARED else Path(source)
     if path.is_dir():
-        path /= f"{SHARED if section == OF_FOLDS else section.rpartition('.')[2]}.safetensors"
+        path /= f"{network_name(section)}.safetensors"
     if not path.is_file():
         raise FileNotFoundError(f"{section}.init_from: there is no {path}")
     return path
 
 
-def init_from(model: nn.Module, path: Path, rows: Sequence[int] | None = None) -> set[str]:
-    """Fill the expert `model` from a file; a head for other classes starts anew, and a decoder
+def network_name(section: str) -> str:
+    """What a file of weights of the network is called; those of folds are like the shared one."""
+    return SHARED if section == OF_FOLDS else section.rpartition(".")[2]
+
+
+def init_from(
+    model: nn.Module, path: Path, section: str, rows: Sequence[int] | None = None
+) -> set[str]:
+    """Fill the network `model` from a file; a head for other classes starts anew, and a decoder
     that ends at a coarser scale takes the coarser blocks.
 
-    rows: of the shared network's head, those for the leaves that the expert names.
+    section: where the network's params stand. rows: of the shared network's head, those for the
+    leaves that the expert names; without them the head of a file with another name starts anew,
+    since as many leaves need not be the same.
     Returns the names of the tensors that were taken over.
     Raises UserError if the network in the file is another one, or the file damaged.
     """
@@ -48,6 +57,8 @@ def init_from(model: nn.Module, path: Path, rows: Sequence[int] | None = None) -
             if len(own[name]) == len(head) + 1:  # that of no leaf
                 head = torch.cat([head, torch.zeros_like(head[:1])])
             stored[name] = head
+    elif path.stem != network_name(section):
+        stored = {name: tensor for name, tensor in stored.items() if not name.startswith("head.")}
     stored = without_finest_scales(stored, own)
     stored |= {n: with_further_inputs(t, own[n].shape) for n, t in stored.items() if n in own}
     kept = {name for name in own if name in stored and stored[name].shape == own[name].shape}

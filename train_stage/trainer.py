@@ -52,7 +52,7 @@ class Trainer:
             load_encoder_weights(net, name, params.encoder_weights)
         trained: set[str] = set()
         if task.init_file:
-            trained = init_from(self.model, task.init_file, task.init_rows)
+            trained = init_from(self.model, task.init_file, task.section, task.init_rows)
         self.model.to(fabric.device)
         own = self.model.state_dict()
         # Those that started at random are not worth keeping.

@@ -97,7 +97,7 @@ def _unlike_starts(train: TrainParams, tree: ClassTree) -> list[str]:
         node = split.root.name if whole else section.removeprefix("experts.")
         try:
             model = Expert(params.model, split.leaves_of_children(node))
-            init_from(model, init_file(params.init_from, section))
+            init_from(model, init_file(params.init_from, section), section)
         except UserError as error:
             problems.append(f"{section}.{error}")
     return problems

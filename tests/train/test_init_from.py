@@ -25,7 +25,7 @@ def stored(model, path):
 
 def test_every_tensor_is_taken_over(tmp_path):
     trained, fresh = expert(seed=1), expert(seed=2)
-    init_from(fresh, stored(trained, tmp_path / "body.safetensors"))
+    init_from(fresh, stored(trained, tmp_path / "body.safetensors"), "experts.body")
     for name, tensor in fresh.state_dict().items():
         assert torch.equal(tensor, trained.state_dict()[name]), name
 
@@ -33,16 +33,26 @@ def test_every_tensor_is_taken_over(tmp_path):
 def test_a_head_for_other_classes_starts_anew(tmp_path):
     trained, fresh = expert(leaves=4, seed=1), expert(leaves=2, seed=2)
     own_head = fresh.head.weight.clone()
-    init_from(fresh, stored(trained, tmp_path / "body.safetensors"))
+    init_from(fresh, stored(trained, tmp_path / "body.safetensors"), "experts.body")
     assert torch.equal(fresh.head.weight, own_head)
     for name, tensor in fresh.encoder.state_dict().items():
         assert torch.equal(tensor, trained.encoder.state_dict()[name]), name
 
 
+def test_the_head_of_another_expert_starts_anew_though_it_has_as_many_rows(tmp_path):
+    """With that of no leaf, a child may have as many as its parent."""
+    person, body = expert(leaves=5, seed=1), expert(leaves=5, seed=2)
+    own_head = body.head.weight.clone()
+    file = stored(person, tmp_path / "person.safetensors")
+    assert not any(name.startswith("head.") for name in init_from(body, file, "experts.body"))
+    assert torch.equal(body.head.weight, own_head)
+    assert "head.weight" in init_from(body, file, "experts.person")
+
+
 def test_a_decoder_that_ends_at_a_coarser_scale_takes_the_coarser_blocks(tmp_path):
     trained = expert(seed=1, model={"depth": 3, "finest_scale": 0})
     fresh = expert(seed=2, model={"depth": 3, "finest_scale": 1})
-    init_from(fresh, stored(trained, tmp_path / "body.safetensors"))
+    init_from(fresh, stored(trained, tmp_path / "body.safetensors"), "experts.body")
     blocks = list(zip(fresh.decoder.blocks, trained.decoder.blocks[1:], strict=True))
     narrow = list(zip(fresh.decoder.narrow, trained.decoder.narrow[1:], strict=True))
     for own, other in blocks + narrow:
@@ -54,7 +64,7 @@ def test_a_decoder_that_ends_at_a_finer_scale_is_refused(tmp_path):
     trained = expert(seed=1, model={"depth": 3, "finest_scale": 1})
     fresh = expert(seed=2, model={"depth": 3, "finest_scale": 0})
     with pytest.raises(UserError, match="another network"):
-        init_from(fresh, stored(trained, tmp_path / "body.safetensors"))
+        init_from(fresh, stored(trained, tmp_path / "body.safetensors"), "experts.body")
 
 
 def test_from_the_common_network_an_expert_takes_the_rows_of_its_leaves(tmp_path):
@@ -62,7 +72,7 @@ def test_from_the_common_network_an_expert_takes_the_rows_of_its_leaves(tmp_path
     rows = tree.rows("lower")
     assert [tree.leaves[row].name for row in rows] == ["foot", "knee"]
     trained, fresh = expert(leaves=5, seed=1), expert(leaves=2, seed=2)
-    init_from(fresh, stored(trained, tmp_path / "shared.safetensors"), rows)
+    init_from(fresh, stored(trained, tmp_path / "shared.safetensors"), "experts.lower", rows)
     assert torch.equal(fresh.head.weight, trained.head.weight[rows])
     assert torch.equal(fresh.head.bias, trained.head.bias[rows])
 
@@ -73,7 +83,7 @@ def test_further_inputs_and_the_output_for_no_leaf_start_at_zero(tmp_path):
     trained = expert(leaves=5, seed=1).eval()
     changes = {"regions": "predicted", "model": {"parent_channels": True, "rejects": True}}
     fresh = Expert(expert_params("body", **changes).model, np.eye(2, dtype=bool)).eval()
-    init_from(fresh, stored(trained, tmp_path / "shared.safetensors"), rows)
+    init_from(fresh, stored(trained, tmp_path / "shared.safetensors"), "experts.lower", rows)
     image, region = torch.rand(1, 3, 32, 32), torch.ones(1, 1, 32, 32)
     logits = fresh(image, region, torch.rand(1, 2, 32, 32))
     torch.testing.assert_close(logits[:, :2], trained(image, region)[:, rows])
@@ -85,14 +95,14 @@ def test_another_network_is_refused_and_changes_nothing(tmp_path):
     fresh = expert(seed=2)
     before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
     with pytest.raises(UserError, match=r"body.safetensors holds another network, \d+ tensors"):
-        init_from(fresh, path)
+        init_from(fresh, path, "experts.body")
     assert all(torch.equal(tensor, before[name]) for name, tensor in fresh.state_dict().items())
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "body.pth").write_text("no weights")
     with pytest.raises(UserError, match=r"body\.pth is damaged or no safetensors file"):
-        init_from(expert(), tmp_path / "body.pth")
+        init_from(expert(), tmp_path / "body.pth", "experts.body")
 
 
 def test_a_folder_stands_for_the_file_of_the_expert(tmp_path):

@@ -17,11 +17,11 @@ from train_stage.task import Task
 from train_stage.training import run
 
 
-def trained(folder: Path, start: dict[str, Tensor], weight: float) -> dict[str, Tensor]:
-    """The weights of a root that was trained from others."""
+def trained(folder: Path, start: dict[str, Tensor], node: str, weight: float) -> dict[str, Tensor]:
+    """The weights of a root that was trained from those of a node."""
     folder.mkdir()
-    save_file(start, folder / "start.safetensors")
-    changes = {"init_from": "start.safetensors", "start_weight": weight, "decoder_epochs": 1}
+    save_file(start, folder / f"{node}.safetensors")
+    changes = {"init_from": f"{node}.safetensors", "start_weight": weight, "decoder_epochs": 1}
     write_project(folder, **changes)
     with chdir(folder):
         run(Task.of_expert("person"))
@@ -36,8 +36,8 @@ def test_a_training_ends_with_the_mean_of_its_first_and_last_weights(
     torch.manual_seed(1)
     network = Expert(expert_params().model, TREE.leaves_of_children(node))
     start = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    last = trained(tmp_path / "last", start, 0.0)
-    mean = trained(tmp_path / "mean", start, 0.25)
+    last = trained(tmp_path / "last", start, node, 0.0)
+    mean = trained(tmp_path / "mean", start, node, 0.25)
     assert not torch.equal(last["encoder.stem.weight"], start["encoder.stem.weight"])
     for name, tensor in mean.items():
         kept = tensor.is_floating_point() and (node == "person" or not name.startswith("head."))
