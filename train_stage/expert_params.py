@@ -25,9 +25,9 @@ class LossParams(Section):
 class AugmentationParams(Section):
     flip: Probability
     min_crop_scale: Annotated[float, Field(gt=0, le=1)]
-    """Smallest side of a random crop as a share of the box."""
+    """The smallest random crop: square root of its share of the box's area."""
     max_crop_scale: Annotated[float, Field(ge=1, le=10)]
-    """Largest side; above 1 the surroundings show."""
+    """The largest, likewise; above 1 the surroundings show."""
     aspect: Jitter
     """Largest relative change of the aspect ratio."""
     rotation: Annotated[float, Field(ge=0, le=180)]
@@ -65,7 +65,8 @@ class ExpertParams(Section):
     """Below the root, what it is trained on. predicted: what a network that was not trained on the
     sample takes for the region, as the chain will."""
     region_dilation: Annotated[int, Field(ge=0, le=100)]
-    """Pixels of the sample by which predicted regions grow, here and in the chain."""
+    """Pixels by which predicted regions grow: of the image, and in training of the longest sample,
+    rounded up to what the predictions out of fold resolve."""
     parent_dropout: Probability
     """Share of training samples without `parent_channels`, so that the image is looked at too."""
     gray: Literal["keep", "drop", "match"]
@@ -76,7 +77,8 @@ class ExpertParams(Section):
     file with a state dict of the timm model; null starts at random."""
     init_from: Source | None
     """Trained network to start from: `shared`, a .safetensors file, or a folder with one of the
-    expert's name. Networks have to be alike but for the number of classes."""
+    expert's name. Networks have to be alike but for the number of classes; the head of another
+    expert's file is not taken."""
     loss: LossParams
     augmentation: AugmentationParams
     batch_size: PositiveInt

@@ -34,7 +34,7 @@ class ParentPredictions:
         dilation: int,
         device: torch.device,
     ) -> None:
-        """dilation: of the regions, in pixels of the samples, rounded up to those of
+        """dilation: of the regions, in pixels of the longest sample, rounded up to those of
         the predictions. Raises OSError, UserError."""
         self.split, self.device = split, device
         path = OUT_OF_FOLD / f"{split.rows[0].split}.npy"
@@ -52,7 +52,7 @@ class ParentPredictions:
 
         def region(index: int) -> Tensor:
             leaves = torch.from_numpy(predicted[index].astype(np.float32))
-            found = region_of(tree, expert, lambda n: splits[n].conditionals(leaves[tree.rows(n)]))
+            found = region_of(tree, expert, lambda n: splits[n].summed(leaves[tree.rows(n)]))
             if found.any():
                 return found
             true = torch.from_numpy(np.isin(split.labels(index), tree.ids(expert)))
