@@ -10,6 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from tqdm import tqdm
 
+from preprocessing_stage import dataset
 from preprocessing_stage.dataset.packed_samples import CHECKSUMS
 from preprocessing_stage.dataset.user_error import UserError
 from preprocessing_stage.paths import OUT_OF_FOLD, PACKED, STATISTICS
@@ -149,7 +150,7 @@ def make_checkpoint(task: Task, fabric: Fabric, precision: str) -> Checkpoint:
             "tree": json.dumps(task.tree.to_dict()),  # with the order of siblings
             "swap": task.tree.swap,
             "data": fingerprint(PACKED / CHECKSUMS, *sorted(STATISTICS.glob("*.csv"))),
-            "code": fingerprint(Path(__file__).parent),
+            "code": fingerprint(Path(__file__).parent, Path(dataset.__file__).parent),
             "left_out": sorted(task.left_out),
             "processes": fabric.world_size,
             "precision": precision,
