@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from benchmarks.setup import ROOT, untrained
 from final_model_stage.evaluation.confusion_counts import evaluate
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage import class_frequencies, find_grayscale, pack_samples
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 from preprocessing_stage.params import load_preprocessing_params

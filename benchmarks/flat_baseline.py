@@ -20,7 +20,7 @@ from final_model_stage.evaluation.confusion_counts import evaluate
 from final_model_stage.evaluation.metrics import summary
 from final_model_stage.params import load_final_params
 from final_model_stage.print_results import table
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage.dataset.atomic_write import write_json
 from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
 from preprocessing_stage.params import load_preprocessing_params

@@ -31,7 +31,7 @@ from benchmarks.rows import markdown
 from benchmarks.setup import ROOT
 from final_model_stage.evaluation.confusion_counts import evaluate
 from final_model_stage.evaluation.metrics import dataset_level_miou
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage.dataset.atomic_write import atomic_write, write_json
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 from preprocessing_stage.params import read_yaml

@@ -20,7 +20,7 @@ from benchmarks.smp_baseline import unet
 from benchmarks.timing import interleaved
 from final_model_stage.onnx_segmenter import OnnxSegmenter
 from final_model_stage.segmentation import Segmenter
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage.drawing.palette import palette
 from train_stage.precision import pick_precision
 

@@ -19,8 +19,8 @@ class ChainParams(Section):
     """How the chain predicts; stored in `segmenter.json`."""
 
     mode: Literal["hard", "product"]
-    """hard: each expert's decision binds the experts below it. product: the leaf with the largest
-    product of conditional probabilities along its path."""
+    """hard: each expert's decision binds the experts below it. product: the most probable
+    leaf, whose probability is the product of those on its path."""
     average_ancestors: StrictBool
     """Whether an expert's probabilities are averaged with those of the experts above it, in which
     every view of the root counts as much as an expert."""

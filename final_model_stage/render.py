@@ -23,7 +23,7 @@ from final_model_stage.evaluation.metrics import format_figure
 from final_model_stage.evaluation.result_files import read_confusion, read_images, read_metrics
 from final_model_stage.params import load_final_params
 from final_model_stage.reporting.figures import FAINT, INK, STYLE, Row, panel_figure, save
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage.dataset.check_dataset import read_pair, sound
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.colours import LUMA

@@ -107,7 +107,7 @@ class Segmenter(ABC):
 
         if prefers_onnx(Path(path), precision, fast, device):
             return OnnxSegmenter.of_folder(path, fast=fast)
-        from final_model_stage.segmenter import TorchSegmenter
+        from final_model_stage.torch_segmenter import TorchSegmenter
 
         return TorchSegmenter.load(path, precision, fast=fast, device=device)
 

@@ -49,11 +49,6 @@ class NodeSplit:
         """Probability of each child, (children, h, w), from (leaves, h, w) of its leaves."""
         return torch.einsum("cl,lhw->chw", self.leaves.to(leaves.dtype), leaves)
 
-    def conditionals(self, leaves: Tensor) -> Tensor:
-        """Probability of each child given the node, (children, h, w), from that of its leaves."""
-        sums = self.summed(leaves)
-        return sums / sums.sum(0).clamp(min=EPS)
-
 
 def most_probable(probabilities: Tensor) -> Tensor:
     """Index (h, w) int64 of the largest of (children, h, w).
@@ -66,13 +61,13 @@ def most_probable(probabilities: Tensor) -> Tensor:
 def region_of(tree: ClassTree, name: str, children: Callable[[str], Tensor]) -> Tensor:
     """(h, w) bool: where each decision on the way from the root leads to a node below it.
 
-    children: probabilities of an expert's children (children, h, w), up to a factor.
+    children: of a node's name, the probabilities of its children (children, h, w), up to a factor.
     """
     region: Tensor | None = None
     while (parent := tree.parent(name)) is not None:
         given = children(parent.name)
         place = [child.name for child in parent.children].index(name)
-        # Where the truth is ignored, an oracle gives no child a share.
+        # Where an oracle leaves nothing open, no child has a share.
         chosen = (most_probable(given) == place) & (given[place] > 0)
         region, name = chosen if region is None else region & chosen, parent.name
     assert region is not None

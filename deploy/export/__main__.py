@@ -21,7 +21,7 @@ from pathlib import Path
 
 from deploy.export.formats import FOLDER, FORMATS, new_file, new_folder
 from deploy.export.verify import draw_images, find_photographs, latency, verify
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from deploy.export.onnx_file import chain_model, without_weights
 from final_model_stage.chain.files import SETTINGS
 from final_model_stage.onnx_segmenter import WATCHED_GRAPH
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage.dataset.atomic_write import atomic_write, write_json
 
 GRAPH, FAST_GRAPH = "chain.onnx.gz", "fast.onnx.gz"

@@ -14,7 +14,7 @@ import torch
 
 from deploy.export.graph import ChainGraph, Networks, export_chain
 from final_model_stage.onnx_segmenter import OnnxSegmenter
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.drawing.palette import palette

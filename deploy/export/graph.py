@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from final_model_stage.chain.decisions import decide, leaf_probabilities, resize
+from final_model_stage.chain.decisions import decide, resize
 from final_model_stage.chain.settings import Settings
 from final_model_stage.chain.views import View, at_size_of, predict
 from final_model_stage.segmenter import Chain
@@ -77,10 +77,9 @@ class ChainGraph(nn.Module):
                 seen += shown
                 view = descent.send(pasted)
             except StopIteration as end:
-                conditionals = resize(end.value, (height, width))
+                probabilities = resize(end.value, (height, width))
                 break
-        labels = decide(self.chain.tree, conditionals, self.settings.mode)
-        probabilities = leaf_probabilities(self.chain.tree, conditionals)
+        labels = decide(self.chain.tree, probabilities, self.settings.mode)
         return (probabilities, labels, *seen) if self.watched else (probabilities, labels)
 
     def _predict(self, view: View, image: Tensor) -> tuple[Tensor, ...]:

@@ -15,7 +15,7 @@ from deploy.export.drawn_scenes import drawn_scenes
 from deploy.export.formats import Run
 from deploy.predict.sources import find_sources, is_video
 from final_model_stage.image_reader import DecodeError, decode_image
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 from final_model_stage.validation_images import spread_images
 
 MIN_AGREEMENT = 0.999

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.model_card.card import CARD, card_text, mismatches
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.user_error import UserError, exits_on_user_error
 from preprocessing_stage.params import load_preprocessing_params

@@ -8,7 +8,7 @@ from typing import Any
 
 from final_model_stage.reporting.levels import Level, read_levels
 from final_model_stage.reporting.templates import fill
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage.dataset.class_tree import ClassTree, Node
 from preprocessing_stage.params import DataParams
 from train_stage.expert_params import ExpertParams

@@ -9,9 +9,6 @@ from torch import Tensor
 from preprocessing_stage.dataset.class_tree import ClassTree, Node
 from train_stage.node_split import EPS, most_probable
 
-Conditionals = dict[str, Tensor]
-"""Expert name -> (children, h, w) float32: probability of each child, given the expert's node."""
-
 
 def averaged_over_ancestors(
     before: Tensor, predicted: Tensor, rows: Tensor, weight: Tensor
@@ -37,44 +34,30 @@ def averaged_over_ancestors(
     return before + weight * (new - before)
 
 
-def resize(conditionals: Conditionals, size: tuple[int, int]) -> Conditionals:
-    """Conditionals scaled, bilinear, to (children, *size)."""
-    return {
-        name: F.interpolate(values[None], size, mode="bilinear")[0]
-        for name, values in conditionals.items()
-    }
+def resize(probabilities: Tensor, size: tuple[int, int]) -> Tensor:
+    """Probabilities (leaves, h, w) scaled, bilinear, to (leaves, *size)."""
+    return F.interpolate(probabilities[None], size, mode="bilinear")[0]
 
 
-def decide(tree: ClassTree, conditionals: Conditionals, mode: str) -> Tensor:
-    """Leaf ids (h, w) uint8.
+def decide(tree: ClassTree, probabilities: Tensor, mode: str) -> Tensor:
+    """Leaf ids (h, w) uint8 from the probabilities of all leaves (leaves, h, w).
 
     mode: hard = from the root down, the most probable child of the node chosen last; product = the
-    leaf with the largest product of conditionals along its path.
+    most probable leaf.
     """
     if mode == "hard":
-        return _hard(tree.root, conditionals)
-    [any_of_its_device, *_] = conditionals.values()
+        return _hard(tree, tree.root, probabilities)
     ids = torch.tensor([leaf.id for leaf in tree.leaves], dtype=torch.uint8)
-    ids = ids.to(any_of_its_device.device)
-    return ids[most_probable(leaf_probabilities(tree, conditionals))]
+    return ids.to(probabilities.device)[most_probable(probabilities)]
 
 
-def leaf_probabilities(tree: ClassTree, conditionals: Conditionals) -> Tensor:
-    """(leaves, h, w) float32: products of the conditionals on the path to each leaf."""
-    reached = {tree.root.name: torch.ones_like(conditionals[tree.root.name][0])}
-    for name in tree.experts:
-        for child, conditional in zip(tree[name].children, conditionals[name], strict=True):
-            reached[child.name] = reached[name] * conditional
-    return torch.stack([reached[leaf.name] for leaf in tree.leaves])
-
-
-def _hard(node: Node, conditionals: Conditionals) -> Tensor:
+def _hard(tree: ClassTree, node: Node, probabilities: Tensor) -> Tensor:
     """Leaf ids (h, w) uint8 for pixels of a node."""
     if node.id is not None:
-        [any_of_its_size, *_] = conditionals.values()
-        return torch.full_like(any_of_its_size[0], node.id, dtype=torch.uint8)
-    chosen = most_probable(conditionals[node.name])
-    labels, *others = (_hard(child, conditionals) for child in node.children)
+        return torch.full_like(probabilities[0], node.id, dtype=torch.uint8)
+    children = [probabilities[tree.rows(child.name)].sum(0) for child in node.children]
+    chosen = most_probable(torch.stack(children))
+    labels, *others = (_hard(tree, child, probabilities) for child in node.children)
     for k, other in enumerate(others, 1):
         labels = torch.where(chosen == k, other, labels)
     return labels

@@ -34,6 +34,8 @@ class Runner:
         bf16: bool,
     ) -> None:
         self.settings, self.device, self.bf16 = settings, device, bf16
+        # What dropout leaves out depends on the place in a batch, a prediction must not.
+        self.batch = BATCH if settings.mc_dropout_samples == 1 else 1
         self.experts = {name: for_prediction(e.to(device), bf16) for name, e in experts.items()}
         if settings.mc_dropout_samples > 1:
             for expert in self.experts.values():
@@ -75,7 +77,7 @@ class Runner:
         while waiting:
             # The one highest in the tree first, so that all images come to the next together.
             expert = min((view.expert for view in waiting.values()), key=order.index)
-            some = [i for i, view in sorted(waiting.items()) if view.expert == expert][:BATCH]
+            some = [i for i, view in sorted(waiting.items()) if view.expert == expert][: self.batch]
             views = [waiting.pop(i) for i in some]
             predicted = self.predict([images[i] for i in some], views, watch)
             for index, probabilities in zip(some, predicted, strict=True):

@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from final_model_stage.chain.decisions import Conditionals
 from final_model_stage.evaluation.metrics import Evaluation
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage.dataset.check_dataset import Pair, read_pairs, sound
-from preprocessing_stage.dataset.class_tree import ClassTree
+from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 from train_stage.confusion import confusion_matrix
 
@@ -47,15 +46,14 @@ def evaluate(
     return Evaluation(ids, np.stack(rows), {k: np.stack(v) for k, v in oracle_rows.items()})
 
 
-def true_conditionals(labels: np.ndarray, tree: ClassTree, level: int) -> Conditionals:
-    """The conditionals of perfect experts down to `level`, from a label map (H, W) uint8."""
-    return {
-        name: torch.from_numpy(
-            np.stack([tree.child_of_id(name)[labels] == k for k in range(len(tree[name].children))])
-        ).float()
-        for name in tree.experts
-        if tree.level_of(name) < level
-    }
+def possible_leaves(labels: np.ndarray, tree: ClassTree, level: int) -> torch.Tensor:
+    """(leaves, H, W) bool, what is open once the true classes of a level are known: the leaves of
+    the class that the pixel has in the label map (H, W) uint8; none where it is ignored."""
+    background = tuple(leaf for leaf in tree.leaves if leaf.id == BACKGROUND)
+    possible = np.zeros((len(tree.leaves), *labels.shape), bool)
+    for node in (*tree.level(level), *background):
+        possible[tree.rows(node.name)] = np.isin(labels, tree.ids(node.name))
+    return torch.from_numpy(possible)
 
 
 def _batches(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
@@ -74,11 +72,11 @@ def _count(
     segmenter: TorchSegmenter, pairs: list[Pair], root: list[torch.Tensor], oracle_level: int | None
 ) -> list[np.ndarray]:
     tree = segmenter.tree
-    oracle = None
+    possible = None
     if oracle_level is not None:
-        oracle = [true_conditionals(pair.labels, tree, oracle_level) for pair in pairs]
+        possible = [possible_leaves(pair.labels, tree, oracle_level) for pair in pairs]
     index = tree.leaf_of_id(tree.root.name)
-    predictions = segmenter.predict([pair.image for pair in pairs], oracle, root)
+    predictions = segmenter.predict([pair.image for pair in pairs], possible, root)
     return [
         confusion_matrix(index[pair.labels], index[labels], len(tree.leaves))
         for pair, (labels, _) in zip(pairs, predictions, strict=True)

@@ -20,7 +20,7 @@ from benchmarks.accuracy_per_cost import (
     main,
     multiply_adds,
 )
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 
 ROOT = Path(__file__).parents[2]
 BUDGET = 3.0e9

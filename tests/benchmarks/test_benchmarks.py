@@ -32,7 +32,7 @@ from benchmarks.setup import ROOT, TINY, Setup, copies, make_workspace, preproce
 from benchmarks.timing import interleaved
 from final_model_stage.chain.settings import make_settings
 from final_model_stage.params import load_final_params
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage.dataset.dataset_folder import read_image, read_labels
 from preprocessing_stage.params import load_preprocessing_params
 from train_stage.model import Expert

@@ -25,7 +25,7 @@ from deploy.export import formats
 from deploy.export.drawn_scenes import drawn_scenes
 from deploy.export.formats import FORMATS, Format, open_onnx
 from deploy.export.verify import MIN_AGREEMENT, Agreement, find_photographs, verify
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.drawing.palette import palette
 

@@ -11,7 +11,7 @@ from tiny_segmenter import TREE, tiny_segmenter
 
 from deploy.export.graph import ChainGraph, Networks
 from final_model_stage.chain.runner import Runner
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.shrink import shrink
 

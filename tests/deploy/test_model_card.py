@@ -11,7 +11,7 @@ from segmenter_fixtures import TREES, make_segmenter
 
 from deploy.model_card import __main__ as model_card
 from deploy.model_card.card import initial_weights, tree_lines
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage.dataset.class_tree import ClassTree
 from train_stage.params import train_problems
 

@@ -11,7 +11,7 @@ from PIL import Image
 from tiny_network import TINY_NETWORK
 
 from final_model_stage.chain.settings import ExpertSettings, Settings
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage.dataset.dataset_folder import write_labels
 from preprocessing_stage.drawing.palette import palette
 from train_stage.model import Expert

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from train_fixtures import sections, write_project
 
 from final_model_stage import build_segmenter
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage.paths import EXPERTS, PARAMS_FILE, SEGMENTER
 from train_stage.model import Expert
 from train_stage.task import Task

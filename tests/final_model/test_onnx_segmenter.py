@@ -21,7 +21,7 @@ from deploy.demo.trace import segment_with_trace
 from deploy.export import __main__ as export
 from final_model_stage import Segmenter
 from final_model_stage.onnx_segmenter import OnnxSegmenter, prefers_onnx
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage.dataset.class_tree import ClassTree
 
 pytestmark = pytest.mark.slow

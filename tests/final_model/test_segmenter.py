@@ -5,20 +5,25 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from segmenter_fixtures import MODEL, TREES, make_segmenter, random_image, random_labels
+from segmenter_fixtures import MODEL, REJECTING, TREES, make_segmenter, random_image, random_labels
 from torch import nn
 
 from final_model_stage.chain import runner as runner_module
 from final_model_stage.chain.decisions import (
     averaged_over_ancestors,
     decide,
-    leaf_probabilities,
 )
 from final_model_stage.chain.runner import Runner
-from final_model_stage.evaluation.confusion_counts import true_conditionals
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.evaluation.confusion_counts import possible_leaves
+from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage.dataset.class_tree import ClassTree
-from train_stage.node_split import NodeSplit
+
+
+def of_children(tree, name, probabilities):
+    """(children, h, w): what the leaves of each child have together."""
+    return torch.stack(
+        [probabilities[tree.rows(child.name)].sum(0) for child in tree[name].children]
+    )
 
 
 @pytest.mark.parametrize("tree", TREES, ids=["people", "deep"])
@@ -27,7 +32,7 @@ from train_stage.node_split import NodeSplit
 @given(seed=st.integers(0, 2**32 - 1))
 def test_perfect_experts_give_the_true_label_map(tree, mode, seed):
     labels = random_labels(tree, seed)
-    perfect = true_conditionals(labels, tree, level=tree.depth)
+    perfect = possible_leaves(labels, tree, level=tree.depth - 1).float()
     np.testing.assert_array_equal(decide(tree, perfect, mode).numpy(), labels)
 
 
@@ -36,14 +41,11 @@ def test_perfect_experts_give_the_true_label_map(tree, mode, seed):
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_child_never_has_a_pixel_outside_its_parent(tree, seed):
     generator = torch.Generator().manual_seed(seed)
-    conditionals = {
-        name: torch.rand(len(tree[name].children), 9, 7, generator=generator).softmax(0)
-        for name in tree.experts
-    }
-    labels = decide(tree, conditionals, "hard").numpy()
+    probabilities = torch.rand(len(tree.leaves), 9, 7, generator=generator)
+    labels = decide(tree, probabilities, "hard").numpy()
     region = {tree.root.name: np.ones_like(labels, bool)}
     for name in tree.experts:
-        chosen = conditionals[name].argmax(0).numpy()
+        chosen = of_children(tree, name, probabilities).argmax(0).numpy()
         for k, child in enumerate(tree[name].children):
             region[child.name] = region[name] & (chosen == k)
             np.testing.assert_array_equal(
@@ -62,12 +64,13 @@ def test_experts_see_only_the_region_that_their_parent_predicted(tree, monkeypat
         return predict(self, images, views)
 
     monkeypatch.setattr(Runner, "predict", record)
-    [(_, conditionals)] = make_segmenter(tree).predict([random_image()])
+    [(_, found)] = make_segmenter(tree).predict([random_image()])
     assert len(seen) >= 3
     for name, region in seen.items():
         if (parent := tree.parent(name)) is not None:
             index = [child.name for child in parent.children].index(name)
-            assert not (region & (conditionals[parent.name].argmax(0) != index)).any()
+            chosen = of_children(tree, parent.name, found).argmax(0)
+            assert not (region & (chosen != index)).any()
             assert not (region & ~seen[parent.name]).any()
 
 
@@ -93,37 +96,11 @@ def test_probabilities_of_every_level_add_up():
     assert 0 <= result.uncertainty.min() <= result.uncertainty.max() <= 1
 
 
-def test_leaf_probabilities_are_products_along_the_path():
-    tree = TREES[0]
-    given = {
-        "person": torch.tensor([0.4, 0.6]),
-        "body": torch.tensor([0.9, 0.1]),
-        "upper": torch.tensor([0.7, 0.3]),
-        "lower": torch.tensor([0.2, 0.8]),
-    }
-    found = leaf_probabilities(tree, {k: v.view(-1, 1, 1) for k, v in given.items()}).flatten()
-    names = [leaf.name for leaf in tree.leaves]
-    expected = {
-        "background": 0.4,
-        "hand": 0.6 * 0.9 * 0.7,
-        "foot": 0.6 * 0.1 * 0.2,
-        "head": 0.6 * 0.9 * 0.3,
-        "knee": 0.6 * 0.1 * 0.8,
-    }
-    assert dict(zip(names, found.tolist(), strict=True)) == pytest.approx(expected)
-
-
 def test_product_mode_may_overrule_an_unsure_parent():
-    tree = TREES[0]
-    given = {
-        "person": torch.tensor([0.45, 0.55]),
-        "body": torch.tensor([0.5, 0.5]),
-        "upper": torch.tensor([0.5, 0.5]),
-        "lower": torch.tensor([0.5, 0.5]),
-    }
-    given = {k: v.view(-1, 1, 1) for k, v in given.items()}
-    assert decide(tree, given, "product").item() == 0
-    assert decide(tree, given, "hard").item() != 0
+    tree = TREES[0]  # the body is more probable than the background, none of its leaves is
+    probabilities = torch.tensor([0.45, *[0.55 / 4] * 4]).view(5, 1, 1)
+    assert decide(tree, probabilities, "product").item() == 0
+    assert decide(tree, probabilities, "hard").item() != 0
 
 
 def test_probabilities_are_averaged_over_ancestors_inside_the_region():
@@ -148,7 +125,7 @@ def test_each_view_of_the_root_counts_as_much_as_an_expert():
     is_body = leaves[1:].sum(0) > leaves[0]
     assert set(views[is_body].round().int().tolist()) > {2}
     wanted = (leaves[1] / leaves[1:].sum(0) * views + 1) / (views + 1)
-    torch.testing.assert_close(found["body"][0][is_body], wanted[is_body])
+    torch.testing.assert_close((found[1] / found[1:].sum(0))[is_body], wanted[is_body])
 
 
 def test_what_an_expert_rejects_goes_to_the_leaves_of_other_nodes():
@@ -173,13 +150,6 @@ def test_experts_of_children_decide_by_their_own_outputs(mode):
     leaves = result.leaf_probabilities  # background first
     is_body = body > 0.5 if mode == "hard" else leaves[1:].max(0) > leaves[0]
     np.testing.assert_array_equal(result.labels > 0, is_body)
-
-
-def test_a_conditional_is_the_share_of_a_childs_leaves():
-    split = NodeSplit.of(TREES[0], "body")  # hand, foot, head, knee; upper: hand and head
-    leaves = torch.tensor([0.1, 0.2, 0.3, 0.2]).view(4, 1, 1)
-    assert split.conditionals(leaves).flatten().tolist() == pytest.approx([0.5, 0.5])
-    assert split.conditionals(0 * leaves).flatten().tolist() == [0, 0]
 
 
 class Constant(nn.Module):
@@ -214,6 +184,26 @@ def test_every_expert_on_the_way_to_a_pixel_counts():
     assert dict(zip(names, found, strict=True)) == pytest.approx(expected)
 
 
+def test_leaf_probabilities_add_up_to_one_beside_pixels_that_a_sure_expert_rejects():
+    class Rejecting(Constant):
+        """Names its leaves on the left, and none of them on the right."""
+
+        def forward(self, image, region, parent=None):
+            logits = super().forward(image, region, parent).clone()
+            logits[:, -1, :, image.shape[3] // 2 :] = 40
+            return logits
+
+    chain = make_segmenter(below_root=REJECTING, average_ancestors=False, grid_stride=2)
+    chain.runner.experts = {
+        "person": Constant(0.3, 0.4, 0.1, 0.1, 0.1),
+        "body": Rejecting(0.6, 0.2, 0.1, 0.1, 1e-9),
+        "upper": Rejecting(0.8, 0.2, 1e-9),
+        "lower": Rejecting(0.8, 0.2, 1e-9),
+    }
+    found = chain.segment(random_image()).leaf_probabilities
+    np.testing.assert_allclose(found.sum(0), 1, atol=1e-5)
+
+
 def test_experts_with_an_empty_region_do_not_run():
     chain = make_segmenter()
 
@@ -239,24 +229,32 @@ def test_images_of_a_batch_do_not_influence_each_other():
 def test_a_prediction_of_the_root_can_be_given_again():
     chain = make_segmenter(tta_views=True, tta_flip=True)
     images = [random_image(seed, shape) for seed, shape in enumerate([(24, 32), (32, 32)])]
-    truths = [{"body": torch.rand(2, *image.shape[:2])} for image in images]
+    truths = [torch.rand(5, *image.shape[:2]) > 0.5 for image in images]
     root = chain.predict_root(images)
     chain.runner.experts["person"] = nn.Identity()  # cannot predict
-    for oracle in (None, truths):
-        again = chain.predict(images, oracle, root)
-        expected = make_segmenter(tta_views=True, tta_flip=True).predict(images, oracle)
+    for possible in (None, truths):
+        again = chain.predict(images, possible, root)
+        expected = make_segmenter(tta_views=True, tta_flip=True).predict(images, possible)
         for (labels, found), (expected_labels, wanted) in zip(again, expected, strict=True):
             np.testing.assert_array_equal(labels, expected_labels)
-            assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+            assert torch.equal(found, wanted)
 
 
-def test_oracle_parents_are_reduced_around_the_pixels_centres():
+def test_true_regions_are_reduced_around_the_pixels_centres(monkeypatch):
     chain = make_segmenter()
     side = 4 * chain.settings.longest_side
-    truth = torch.zeros(2, side, side)
-    truth[0, :, 2::4] = truth[1, :, 0::4] = truth[1, :, 1::4] = truth[1, :, 3::4] = 1
-    [(_, found)] = chain.predict([random_image(0, (side, side))], [{"body": truth}])
-    assert found["body"][0].all() and not found["body"][1].any()
+    possible = torch.zeros(5, side, side, dtype=torch.bool)
+    possible[1, :, 2::4] = possible[2, :, 0::4] = possible[2, :, 1::4] = possible[2, :, 3::4] = True
+    seen, predict = {}, Runner.predict
+
+    def record(self, images, views, watch=None):
+        seen[views[0].expert] = views[0].region
+        return predict(self, images, views)
+
+    monkeypatch.setattr(Runner, "predict", record)
+    chain.predict([random_image(0, (side, side))], [possible])
+    assert seen["upper"].all(), "of hand and foot, hand alone is open there"
+    assert "lower" not in seen
 
 
 def test_mc_dropout_differs_from_one_prediction_and_repeats_itself():
@@ -267,6 +265,15 @@ def test_mc_dropout_differs_from_one_prediction_and_repeats_itself():
     assert torch.equal(torch.random.get_rng_state(), state), "the caller's random state is kept"
     np.testing.assert_array_equal(first.leaf_probabilities, second.leaf_probabilities)
     assert not np.allclose(one.segment(image).leaf_probabilities, first.leaf_probabilities)
+
+
+def test_with_mc_dropout_images_of_a_batch_do_not_influence_each_other_either():
+    chain = make_segmenter(mc_dropout_samples=3)
+    images = [random_image(seed) for seed in range(3)]
+    together = [probabilities for _, probabilities in chain.predict(images)]
+    for image, found in zip(images, together, strict=True):
+        [(_, alone)] = chain.predict([image])
+        torch.testing.assert_close(found, alone)
 
 
 def test_large_batches_are_split(monkeypatch):

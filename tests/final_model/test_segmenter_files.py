@@ -9,7 +9,7 @@ from segmenter_fixtures import MODEL, TREES, make_segmenter
 from torch import nn
 
 from final_model_stage.chain.settings import read_settings
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 
 ROOT = Path(__file__).parents[2]
 

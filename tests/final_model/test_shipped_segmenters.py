@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from final_model_stage.onnx_segmenter import OnnxSegmenter
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage.dataset.dataset_folder import read_image
 
 ROOT = Path(__file__).parents[2]

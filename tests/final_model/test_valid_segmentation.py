@@ -15,7 +15,7 @@ from final_model_stage import valid_segmentation
 from final_model_stage.chain.find_segmenter import find_segmenter
 from final_model_stage.image_reader import decode_image
 from final_model_stage.reporting.figures import Row
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 from final_model_stage.validation_images import spread_images
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_image, write_labels

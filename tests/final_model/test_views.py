@@ -100,9 +100,9 @@ def test_probabilities_are_kept_on_the_grid_and_decided_at_full_size(
     stride: int, size: tuple[int, int]
 ) -> None:
     segmenter = make_segmenter(grid_stride=stride, tta_views=True)
-    [(labels, conditionals)] = segmenter.predict([random_image(shape=(24, 31))])
+    [(labels, probabilities)] = segmenter.predict([random_image(shape=(24, 31))])
     assert labels.shape == (24, 31)
-    assert {tuple(values.shape[1:]) for values in conditionals.values()} == {size}
+    assert probabilities.shape == (5, *size)
 
 
 def test_an_expert_is_told_what_its_parent_predicts_of_its_leaves(

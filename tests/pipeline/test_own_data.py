@@ -17,7 +17,7 @@ from drawn_sources import Drawn
 from PIL import Image
 from stage_runs import ROOT, run_module, run_pipeline
 
-from final_model_stage.segmenter import Segmenter
+from final_model_stage import Segmenter
 from preprocessing_stage.converters.known_classes import KNOWN_CLASSES
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import (

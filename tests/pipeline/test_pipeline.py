@@ -13,7 +13,7 @@ import tiny_network
 from PIL import Image
 from ruamel.yaml import YAML
 
-from final_model_stage.segmenter import TorchSegmenter
+from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, write_listing
 
 pytestmark = pytest.mark.slow
