@@ -77,8 +77,8 @@ class ExpertParams(Section):
     file with a state dict of the timm model; null starts at random."""
     init_from: Source | None
     """Trained network to start from: `shared`, a .safetensors file, or a folder with one of the
-    expert's name. Networks have to be alike but for the number of classes; the head of another
-    expert's file is not taken."""
+    expert's name. Networks have to be alike but for the number of classes; of the head of an
+    expert above it takes the rows of its leaves, of others none."""
     loss: LossParams
     augmentation: AugmentationParams
     batch_size: PositiveInt

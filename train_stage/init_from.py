@@ -36,14 +36,14 @@ def network_name(section: str) -> str:
 
 
 def init_from(
-    model: nn.Module, path: Path, section: str, rows: Sequence[int] | None = None
+    model: nn.Module, path: Path, section: str, rows: Sequence[bool] | None = None
 ) -> set[str]:
     """Fill the network `model` from a file; a head for other classes starts anew, and a decoder
     that ends at a coarser scale takes the coarser blocks.
 
-    section: where the network's params stand. rows: of the shared network's head, those for the
-    leaves that the expert names; without them the head of a file with another name starts anew,
-    since as many leaves need not be the same.
+    section: where the network's params stand. rows: of the head of a network above, which are those
+    of its own leaves; without them it takes the head of its own name's file alone, since as many
+    leaves need not be the same.
     Returns the names of the tensors that were taken over.
     Raises UserError if the network in the file is another one, or the file damaged.
     """
@@ -51,7 +51,7 @@ def init_from(
         stored, own = load_file(path), model.state_dict()
     except SafetensorError as error:
         raise UserError(f"init_from: {path} is damaged or no safetensors file: {error}") from error
-    if rows is not None:
+    if rows is not None and len(rows) == len(stored["head.weight"]):
         for name in ("head.weight", "head.bias"):
             head = stored[name][list(rows)]
             if len(own[name]) == len(head) + 1:  # that of no leaf

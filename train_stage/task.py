@@ -90,6 +90,16 @@ class Task:
         return init_file(self.params.init_from, self.section) if self.params.init_from else None
 
     @property
-    def init_rows(self) -> list[int] | None:
-        """Rows of the shared network's head that belong to this one's leaves."""
-        return self.tree.rows(self.node) if self.params.init_from == SHARED else None
+    def init_rows(self) -> list[bool] | None:
+        """Where it starts from the shared network or an expert above, by the file's name: which
+        rows of that one's head are those of its own leaves."""
+        if self.init_file is None:
+            return None
+        source = self.init_file.stem
+        if source == SHARED:
+            source = self.tree.root.name
+        if source not in self.tree.experts:
+            return None
+        own = self.tree.ids(self.node)
+        rows = [leaf.id in own for leaf in self.tree.leaves_of(source)]
+        return rows if sum(rows) == len(own) else None

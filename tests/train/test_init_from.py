@@ -69,8 +69,7 @@ def test_a_decoder_that_ends_at_a_finer_scale_is_refused(tmp_path):
 
 def test_from_the_common_network_an_expert_takes_the_rows_of_its_leaves(tmp_path):
     tree = ClassTree(PEOPLE)
-    rows = tree.rows("lower")
-    assert [tree.leaves[row].name for row in rows] == ["foot", "knee"]
+    rows = [leaf.name in ("foot", "knee") for leaf in tree.leaves]
     trained, fresh = expert(leaves=5, seed=1), expert(leaves=2, seed=2)
     init_from(fresh, stored(trained, tmp_path / "shared.safetensors"), "experts.lower", rows)
     assert torch.equal(fresh.head.weight, trained.head.weight[rows])
@@ -79,7 +78,7 @@ def test_from_the_common_network_an_expert_takes_the_rows_of_its_leaves(tmp_path
 
 def test_further_inputs_and_the_output_for_no_leaf_start_at_zero(tmp_path):
     """Told nothing by its parent, the expert is what it started from."""
-    rows = ClassTree(PEOPLE).rows("lower")
+    rows = [leaf.name in ("foot", "knee") for leaf in ClassTree(PEOPLE).leaves]
     trained = expert(leaves=5, seed=1).eval()
     changes = {"regions": "predicted", "model": {"parent_channels": True, "rejects": True}}
     fresh = Expert(expert_params("body", **changes).model, np.eye(2, dtype=bool)).eval()

@@ -39,6 +39,14 @@ def test_an_expert_starts_from_the_shared_network_and_its_leaves_rows(
         assert all(torch.equal(own[name], given[name]) for name in given)
 
 
+def test_from_the_file_of_an_expert_above_it_takes_its_leaves_rows_too(
+    shared: Expert, tmp_path: Path
+) -> None:
+    Path("models/shared.safetensors").rename("person.safetensors")
+    model = make_trainer(tmp_path, "body", init_from="person.safetensors").model
+    assert torch.equal(model.head.weight, shared.head.weight[[1, 2]])
+
+
 def test_without_init_from_the_shared_network_is_not_used(shared: Expert, tmp_path: Path) -> None:
     model = make_trainer(tmp_path).model
     assert not torch.equal(model.encoder.stem.weight, shared.encoder.stem.weight)
