@@ -23,13 +23,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from final_model_stage.chain.settings import Settings, read_settings
-from final_model_stage.segmentation import (
-    Precision,
-    SeenView,
-    Segmentation,
-    Segmenter,
-    Watcher,
-)
+from final_model_stage.segmentation import SeenView, Segmentation, Segmenter, Watcher
+from train_stage.precision import Precision
 
 WATCHED_GRAPH = "views.onnx.gz"
 """The graph that also gives what each expert sees; it takes longer to open."""

@@ -22,8 +22,7 @@ from final_model_stage.chain.image_input import ImageInput, to_rgb
 from final_model_stage.chain.settings import Settings
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.shrink import nearest
-from train_stage.precision import Precision as Precision
-from train_stage.precision import check_precision
+from train_stage.precision import Precision, check_precision
 
 _STARTED = os.getpid()
 """The process that imported this: a spawned one is that itself, a forked one is not."""

@@ -14,11 +14,11 @@ from final_model_stage.chain.decisions import decide, resize
 from final_model_stage.chain.files import read_segmenter, write_segmenter
 from final_model_stage.chain.runner import Runner
 from final_model_stage.chain.settings import Settings
-from final_model_stage.segmentation import Precision, Segmentation, Segmenter, Watcher
+from final_model_stage.segmentation import Segmentation, Segmenter, Watcher
 from final_model_stage.segmenter import Chain
 from preprocessing_stage.dataset.shrink import shrink
 from train_stage.model import Expert
-from train_stage.precision import pick_precision
+from train_stage.precision import Precision, pick_precision
 
 
 class TorchSegmenter(Segmenter):
