@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,14 @@ def test_training(setup):
     }
     names |= {"ours_parameters", "baseline_parameters", "product_flops", "precision"}
     check(training.measure(setup), names)
+
+
+def test_grouped_convolutions_are_not_counted_as_dense_ones():
+    convolution = torch.nn.Conv2d(8, 8, 3, padding=1, groups=8)
+    network = SimpleNamespace(fabric_model=lambda image, region: convolution(image))
+    batch = SimpleNamespace(image=torch.rand(2, 8, 5, 5), region=None)
+    multiply_adds = 2 * 8 * 9 * 5 * 5
+    assert training.flop_of_step(network, batch) == 3 * 2 * multiply_adds
 
 
 def test_the_baselines_are_as_large_as_ours(repo_params, tree):
