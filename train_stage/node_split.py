@@ -12,7 +12,7 @@ from torch import Tensor
 from preprocessing_stage.dataset.class_tree import IGNORE, ClassTree
 
 EPS = 1e-12
-"""Probabilities are divided by this at least: a node may be left without any."""
+"""What a probability is at least where it divides, or its logarithm is taken."""
 
 
 @dataclass(frozen=True)
