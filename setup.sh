@@ -20,7 +20,7 @@ fi
 export PATH="$PWD/.venv/bin:$PATH"
 
 # A stamp saves pip's look at every package; a package that satisfies its pin is kept as it is.
-hash=$(cat requirements-predict.txt requirements.txt pyproject.toml | sha256sum | head -c 16)
+hash=$(cat requirements-predict.txt requirements.txt requirements.lock pyproject.toml | sha256sum | head -c 16)
 stamp=.venv/installed-$hash-$1
 if [ ! -e "$stamp" ]; then
   # What was installed for other requirements is about to change.

@@ -17,7 +17,8 @@ from final_model_stage.evaluation.result_files import make_folder, write_results
 from final_model_stage.params import load_final_params
 from final_model_stage.print_results import table
 from final_model_stage.torch_segmenter import TorchSegmenter
-from preprocessing_stage.dataset.check_dataset import DatasetError, listing_problems
+from preprocessing_stage.dataset.check_dataset import DatasetError
+from preprocessing_stage.dataset.check_listing import listing_problems
 from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
 from preprocessing_stage.dataset.user_error import exits_on_user_error
 from preprocessing_stage.paths import PARAMS_FILE

@@ -28,12 +28,8 @@ from final_model_stage.image_reader import DecodeError, decode_image
 from final_model_stage.reporting.figures import Row, panel_figure, save
 from final_model_stage.segmentation import Segmenter
 from final_model_stage.validation_images import open_data, validation_ids
-from preprocessing_stage.dataset.check_dataset import (
-    DatasetError,
-    class_problems,
-    read_pair,
-    sound,
-)
+from preprocessing_stage.dataset.check_dataset import DatasetError, read_pair, sound
+from preprocessing_stage.dataset.check_listing import class_problems
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_image
 from preprocessing_stage.dataset.user_error import exits_on_user_error

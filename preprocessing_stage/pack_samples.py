@@ -25,9 +25,9 @@ from preprocessing_stage.dataset.check_dataset import (
     Pair,
     coverage_problems,
     histogram,
-    listing_problems,
     read_pairs,
 )
+from preprocessing_stage.dataset.check_listing import listing_problems
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
 from preprocessing_stage.dataset.file_lock import file_lock

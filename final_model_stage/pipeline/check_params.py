@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 
 from final_model_stage.params import FinalParams, final_problems
-from preprocessing_stage.dataset.check_dataset import DatasetError, listing_problems
+from preprocessing_stage.dataset.check_dataset import DatasetError
+from preprocessing_stage.dataset.check_listing import listing_problems
 from preprocessing_stage.dataset.class_tree import ClassTree, unlisted_sides
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 from preprocessing_stage.dataset.user_error import UserError, exits_on_user_error

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load, save_file
 
 from benchmarks.offline import collect, pack, unpack
-from preprocessing_stage.dataset.check_dataset import listing_problems
+from preprocessing_stage.dataset.check_listing import listing_problems
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_image, read_labels
 from preprocessing_stage.paths import CHECKPOINTS, EXPERTS, TRAININGS

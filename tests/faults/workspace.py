@@ -23,7 +23,12 @@ from train_fixtures import TINY, TREE, draw_pairs, sections  # noqa: E402
 
 from preprocessing_stage.dataset.dataset_folder import write_listing  # noqa: E402
 
-REQUIREMENTS = ("requirements-predict.txt", "requirements.txt", "pyproject.toml")
+REQUIREMENTS = (
+    "requirements-predict.txt",
+    "requirements.txt",
+    "requirements.lock",
+    "pyproject.toml",
+)
 STAGES = ("preprocessing_stage", "train_stage", "final_model_stage")
 COMPARED = ("results/data", "results/experts", "results/final", "models", "data")
 """What has to be equal byte for byte; the pictures' PNGs say no more than these."""

@@ -24,7 +24,8 @@ from damage import (
     replace,
 )
 
-from preprocessing_stage.dataset.check_dataset import DatasetError, listing_problems
+from preprocessing_stage.dataset.check_dataset import DatasetError
+from preprocessing_stage.dataset.check_listing import listing_problems
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 
 LISTS: dict[str, tuple[Damage, str]] = {

@@ -9,7 +9,8 @@ from drawn_files import swapped_profile
 from PIL import Image
 
 from final_model_stage.image_reader import decode_image
-from preprocessing_stage.dataset.check_dataset import listing_problems, read_pair, read_pairs
+from preprocessing_stage.dataset.check_dataset import read_pair, read_pairs
+from preprocessing_stage.dataset.check_listing import listing_problems
 from preprocessing_stage.dataset.dataset_folder import (
     DatasetFolder,
     exif_orientation,

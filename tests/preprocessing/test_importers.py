@@ -14,7 +14,7 @@ from PIL import Image
 from final_model_stage.pipeline.merge_profile import merge_profile
 from preprocessing_stage.converters.import_dataset import upright
 from preprocessing_stage.converters.voc import read_voc_list
-from preprocessing_stage.dataset.check_dataset import listing_problems
+from preprocessing_stage.dataset.check_listing import listing_problems
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_image, read_labels
 from preprocessing_stage.params import preprocessing_problems, read_yaml

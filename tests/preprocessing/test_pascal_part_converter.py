@@ -13,7 +13,7 @@ from PIL import Image
 from final_model_stage.pipeline.merge_profile import merge_profile
 from preprocessing_stage.converters.import_dataset import split_randomly
 from preprocessing_stage.converters.pascal_part import LEAVES, PARTS_OF_LEAF, main
-from preprocessing_stage.dataset.check_dataset import listing_problems
+from preprocessing_stage.dataset.check_listing import listing_problems
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder, read_labels
 from preprocessing_stage.params import preprocessing_problems, read_yaml
