@@ -192,7 +192,7 @@ def animals(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     [program] = blocks("docs/own_data.md", "python")
     exec(compile(program, "docs/own_data.md", "exec"), {})
-    [changes] = blocks("docs/own_data.md", "yaml")
+    changes, _ = blocks("docs/own_data.md", "yaml")
     own = YAML(typ="safe", pure=True).load(changes)
     tiny = {"input_size": 32, "epochs": 1, "decoder_epochs": 1, "precision": "32-true"}
     params = merge(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import torch
-from params_cases import problems
+from doc_pages import ROOT, blocks
+from params_cases import REPO_PARAMS, problems
+from ruamel.yaml import YAML
 from safetensors.torch import save_file
 
+from final_model_stage.pipeline.merge_profile import merge_profile
 from preprocessing_stage.paths import EXPERTS, SHARED_FILE
 from train_stage import encoder_weights
 
@@ -59,3 +62,20 @@ def test_the_common_start_is_made_by_the_pipeline_and_starts_from_something_else
     assert problems(tiny_params(**{"train.init_from": "shared"})) == [
         "shared.init_from: shared cannot start from itself, set it to null"
     ]
+
+
+def test_a_profile_can_start_from_the_segmenter_that_comes_along_as_the_docs_say(
+    tmp_path, monkeypatch
+):
+    workspace = tmp_path / "runs" / "mine"
+    workspace.mkdir(parents=True)
+    (tmp_path / "pretrained").symlink_to(ROOT / "pretrained")
+    monkeypatch.chdir(workspace)
+    _, start = blocks("docs/own_data.md", "yaml")
+    changes = YAML(typ="safe", pure=True).load(start)
+    tree = {"scene": {"background": 0, "human": {"head": 1, "arms": 2}}}
+    own = {"tree": tree, "experts": {"scene": {}, "human": {}}} | changes
+    assert problems(merge_profile(REPO_PARAMS, own, tmp_path)) == []
+    own["train"] = {"model": {"base_channels": 16}}
+    [found] = problems(merge_profile(REPO_PARAMS, own, tmp_path))
+    assert "shared.init_from: ../../pretrained/default/person.safetensors holds another" in found
