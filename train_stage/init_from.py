@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from preprocessing_stage.dataset.class_tree import ClassTree, tree_problems
 from preprocessing_stage.dataset.user_error import UserError
 from preprocessing_stage.paths import SHARED_FILE
 from train_stage.params import OF_FOLDS, SHARED
@@ -35,15 +37,47 @@ def network_name(section: str) -> str:
     return SHARED if section == OF_FOLDS else section.rpartition(".")[2]
 
 
+def head_rows(path: Path, tree: ClassTree, node: str) -> list[bool] | None:
+    """Where a file holds the shared network or an expert of this node or above, by its name: which
+    rows of that one's head are those of the node's own leaves; none of them, [], if the file
+    belongs to a segmenter with other leaves, or in another order. None if it is not known.
+
+    Raises UserError if that segmenter is damaged.
+    """
+    theirs = tree_of_segmenter(path.parent)
+    source_tree = theirs or tree
+    source = source_tree.root.name if path.stem == SHARED else path.stem
+    if source not in source_tree.experts:
+        return None
+    own = [leaf.name for leaf in tree.leaves_of(node)]
+    leaves = [leaf.name for leaf in source_tree.leaves_of(source)]
+    if [name for name in leaves if name in own] == own:
+        return [name in own for name in leaves]
+    return [] if theirs else None
+
+
+def tree_of_segmenter(folder: Path) -> ClassTree | None:
+    """None if there is no segmenter in the folder. Raises UserError if it is damaged."""
+    path = folder / "segmenter.json"
+    if not path.is_file():
+        return None
+    try:
+        tree = json.loads(path.read_text())["tree"]
+    except (ValueError, TypeError, LookupError) as error:
+        raise UserError(f"init_from: {path} is damaged: {error!r}") from error
+    if problems := tree_problems(tree):
+        raise UserError(f"init_from: {path} is damaged: {problems[0]}")
+    return ClassTree(tree)
+
+
 def init_from(
     model: nn.Module, path: Path, section: str, rows: Sequence[bool] | None = None
 ) -> set[str]:
     """Fill the network `model` from a file; a head for other classes starts anew, and a decoder
     that ends at a coarser scale takes the coarser blocks.
 
-    section: where the network's params stand. rows: of the head of a network above, which are those
-    of its own leaves; without them it takes the head of its own name's file alone, since as many
-    leaves need not be the same.
+    section: where the network's params stand. rows: see `head_rows`; without them it takes the head
+    of its own name's file alone, since as many leaves need not be the same.
     Returns the names of the tensors that were taken over.
     Raises UserError if the network in the file is another one, or the file damaged.
     """
@@ -51,7 +85,7 @@ def init_from(
         stored, own = load_file(path), model.state_dict()
     except SafetensorError as error:
         raise UserError(f"init_from: {path} is damaged or no safetensors file: {error}") from error
-    if rows is not None and len(rows) == len(stored["head.weight"]):
+    if rows == [] or (rows is not None and len(rows) == len(stored["head.weight"])):
         for name in ("head.weight", "head.bias"):
             head = stored[name][list(rows)]
             if len(own[name]) == len(head) + 1:  # that of no leaf

@@ -10,7 +10,7 @@ from preprocessing_stage.dataset.user_error import UserError
 from preprocessing_stage.params import ParamsError, load_preprocessing_params
 from preprocessing_stage.paths import EXPERTS, OUT_OF_FOLD, SHARED_FILE
 from train_stage.expert_params import ExpertParams
-from train_stage.init_from import init_file
+from train_stage.init_from import head_rows, init_file
 from train_stage.params import OF_FOLDS, SHARED, MachineParams, load_train_params, section_of
 
 
@@ -91,15 +91,5 @@ class Task:
 
     @property
     def init_rows(self) -> list[bool] | None:
-        """Where it starts from the shared network or an expert above, by the file's name: which
-        rows of that one's head are those of its own leaves."""
-        if self.init_file is None:
-            return None
-        source = self.init_file.stem
-        if source == SHARED:
-            source = self.tree.root.name
-        if source not in self.tree.experts:
-            return None
-        own = self.tree.ids(self.node)
-        rows = [leaf.id in own for leaf in self.tree.leaves_of(source)]
-        return rows if sum(rows) == len(own) else None
+        """Which rows of the head in that file are those of its own leaves, see `head_rows`."""
+        return head_rows(self.init_file, self.tree, self.node) if self.init_file else None

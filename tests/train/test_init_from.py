@@ -1,5 +1,7 @@
 """An expert may start from the weights of a trained one."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from train_fixtures import expert_params
 
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.user_error import UserError
-from train_stage.init_from import init_file, init_from
+from train_stage.init_from import head_rows, init_file, init_from
 from train_stage.model import Expert
 
 
@@ -47,6 +49,40 @@ def test_the_head_of_another_expert_starts_anew_though_it_has_as_many_rows(tmp_p
     assert not any(name.startswith("head.") for name in init_from(body, file, "experts.body"))
     assert torch.equal(body.head.weight, own_head)
     assert "head.weight" in init_from(body, file, "experts.person")
+
+
+def segmenter(folder, person):
+    """A file of a segmenter's root. person: the children of its root."""
+    (folder / "segmenter.json").write_text(json.dumps({"tree": {"person": person}}))
+    return folder / "person.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("person", "rows"),
+    [
+        ({"background": 0, "tail": 7, "body": {"upper": 1, "lower": 2}}, [True, True, True, False]),
+        ({"background": 0, "body": {"upper": 2, "lower": 1}}, []),
+        ({"background": 0, "body": {"upper": 1, "legs": 2}}, []),
+    ],
+    ids=["more leaves", "another order", "other leaves"],
+)
+def test_of_a_segmenter_it_takes_the_rows_of_the_leaves_that_are_called_alike(
+    person, rows, tmp_path
+):
+    tree = ClassTree({"person": {"background": 0, "body": {"upper": 1, "lower": 2}}})
+    file = segmenter(tmp_path, person)
+    assert head_rows(file, tree.flat(), "person") == rows
+    trained, fresh = expert(leaves=len(rows) or 3, seed=1), expert(leaves=3, seed=2)
+    before = fresh.head.weight.clone()
+    init_from(fresh, stored(trained, file), "experts.person", rows)
+    assert torch.equal(fresh.head.weight, trained.head.weight[rows] if rows else before)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"tree": {"person": {"background": 0}}}'])
+def test_a_segmenter_whose_classes_cannot_be_read_is_refused(content, tmp_path):
+    (tmp_path / "segmenter.json").write_text(content)
+    with pytest.raises(UserError, match=r"init_from: .*segmenter\.json is damaged"):
+        head_rows(tmp_path / "person.safetensors", ClassTree(PEOPLE), "person")
 
 
 def test_a_decoder_that_ends_at_a_coarser_scale_takes_the_coarser_blocks(tmp_path):
