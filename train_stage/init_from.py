@@ -85,7 +85,7 @@ def init_from(
         stored, own = load_file(path), model.state_dict()
     except SafetensorError as error:
         raise UserError(f"init_from: {path} is damaged or no safetensors file: {error}") from error
-    if rows == [] or (rows is not None and len(rows) == len(stored["head.weight"])):
+    if rows is not None and len(rows) in (0, len(stored["head.weight"])):
         for name in ("head.weight", "head.bias"):
             head = stored[name][list(rows)]
             if len(own[name]) == len(head) + 1:  # that of no leaf

@@ -32,7 +32,7 @@ from preprocessing_stage.paths import (
     SHARED_FILE,
 )
 from preprocessing_stage.rendering.parts import unlike_parts
-from train_stage.init_from import init_file, init_from
+from train_stage.init_from import head_rows, init_file, init_from
 from train_stage.model import Expert, TimmEncoder
 from train_stage.params import OF_FOLDS, SHARED, TrainParams, load_train_params, train_problems
 
@@ -98,7 +98,8 @@ def _unlike_starts(train: TrainParams, tree: ClassTree) -> list[str]:
         node = split.root.name if whole else section.removeprefix("experts.")
         try:
             model = Expert(params.model, split.leaves_of_children(node))
-            init_from(model, init_file(params.init_from, section), section)
+            file = init_file(params.init_from, section)
+            init_from(model, file, section, head_rows(file, split, node))
         except UserError as error:
             problems.append(f"{section}.{error}")
     return problems
