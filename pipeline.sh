@@ -42,15 +42,17 @@ if [ -n "$profile" ]; then
     cp -Rp "$stage" "$run/"
   done
   cp -p dvc.yaml .dvcignore "$run/"
+  cache=$(realpath -m --relative-to="$run" "$(dvc cache dir)")
   cd "$run"
   # The last setting tells whether an earlier run came to the end of this.
   if ! grep -qs 'type = ' .dvc/config; then
     dvc init -q -f --no-scm
     dvc config core.analytics false
-    dvc config cache.dir ../../../.dvc/cache
     # Not linked: a byte that flips in a file would flip in the cache too, and be restored from it.
     dvc config cache.type reflink,copy
   fi
+  # That of the clone, wherever this has been moved to.
+  dvc config cache.dir "$cache"
 elif ! git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
   # An unpacked copy: DVC works without Git, except for `dvc exp` and `dvc ... diff`.
   dvc config --local core.no_scm true

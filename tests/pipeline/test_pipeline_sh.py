@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,26 @@ def test_results_of_an_earlier_run_are_not_printed_as_new(place: Path) -> None:
     assert "called dvc repro sample_sheet\n" in done.stdout
     assert "print_results" not in done.stdout
     assert "Other stages are not up to date" in done.stdout
+
+
+@pytest.mark.parametrize("cache", [".dvc/cache", "../shared cache"])
+def test_the_workspace_has_the_cache_of_the_clone(place: Path, cache: str) -> None:
+    dvc = f'"{sys.executable}" -m dvc'
+    real = f'\ndvc() {{ [ "$1" = repro ] || [ "$1" = status ] || {dvc} "$@"; }}\n'
+    (place / "setup.sh").write_text(STAND_IN + real)
+    for command in (["init", "--no-scm"], ["cache", "dir", "--local", cache]):
+        subprocess.run([sys.executable, "-m", "dvc", *command], cwd=place, check=True)
+    for _ in range(2):
+        done = run(place)
+        assert done.returncode == 0, done.stderr
+    asked = subprocess.run(
+        [sys.executable, "-m", "dvc", "cache", "dir"],
+        cwd=place / "runs/mine",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(asked.stdout.strip()).resolve() == (place / cache).resolve()
 
 
 def test_a_second_run_in_the_same_workspace_touches_nothing(place: Path) -> None:
