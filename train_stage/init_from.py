@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from preprocessing_stage.dataset.class_tree import ClassTree, tree_problems
@@ -37,41 +39,84 @@ def network_name(section: str) -> str:
     return SHARED if section == OF_FOLDS else section.rpartition(".")[2]
 
 
-def head_rows(path: Path, tree: ClassTree, node: str) -> list[bool] | None:
-    """Where a file holds the shared network or an expert of this node or above, by its name: which
-    rows of that one's head are those of the node's own leaves; none of them, [], if the file
-    belongs to a segmenter with other leaves, or in another order. None if it is not known.
+@dataclass(frozen=True)
+class Head:
+    """Of a file of weights: what its head tells apart."""
 
-    Raises UserError if that segmenter is damaged.
+    tree: ClassTree
+    node: str
+    targets: str
+
+    @property
+    def classes(self) -> list[str]:
+        """By name, a row each."""
+        if self.targets == "children":
+            return [child.name for child in self.tree[self.node].children]
+        return [leaf.name for leaf in self.tree.leaves_of(self.node)]
+
+
+def head_rows(path: Path, own: Head) -> list[int] | None:
+    """Which rows of a file's head are those of the own classes, by their names, and of no class
+    where the file has that too; none, [], if it was trained for others. None if it is not known:
+    a file that does not say so itself, as trainings write it, nor lies in a segmenter's folder.
+
+    Raises UserError if the file or its segmenter is damaged.
     """
-    theirs = tree_of_segmenter(path.parent)
-    source_tree = theirs or tree
-    source = source_tree.root.name if path.stem == SHARED else path.stem
-    if source not in source_tree.experts:
+    said = _said_by(path)
+    source = path.stem if path.stem != SHARED else own.tree.root.name
+    if said is None and source not in own.tree.experts:
         return None
-    own = [leaf.name for leaf in tree.leaves_of(node)]
-    leaves = [leaf.name for leaf in source_tree.leaves_of(source)]
-    if [name for name in leaves if name in own] == own:
-        return [name in own for name in leaves]
-    return [] if theirs else None
+    theirs = (said or Head(own.tree, source, own.targets)).classes
+    further = _rows_in(path) - len(theirs)
+    if not set(own.classes) <= set(theirs) or further not in (0, 1):
+        return [] if said else None
+    return [theirs.index(name) for name in own.classes] + [len(theirs)] * further
 
 
-def tree_of_segmenter(folder: Path) -> ClassTree | None:
-    """None if there is no segmenter in the folder. Raises UserError if it is damaged."""
-    path = folder / "segmenter.json"
-    if not path.is_file():
+def _rows_in(path: Path) -> int:
+    with _opened(path) as file:
+        names = file.keys()
+        return file.get_slice("head.bias").get_shape()[0] if "head.bias" in names else 0
+
+
+def _said_by(path: Path) -> Head | None:
+    """What the file of weights says of itself, or else the segmenter in its folder."""
+    with _opened(path) as file:
+        metadata = file.metadata() or {}
+    segmenter = path.parent / "segmenter.json"
+    place = path if "training" in metadata else segmenter
+    if place == segmenter and not segmenter.is_file():
         return None
     try:
-        tree = json.loads(path.read_text())["tree"]
+        if place == path:
+            values = json.loads(metadata["training"])
+            name, targets = values["expert"], values["params"]["model"]["targets"]
+        else:
+            values = json.loads(segmenter.read_text())
+            name, experts = path.stem, values["experts"]
+            if name not in experts:
+                return None
+            targets = experts[name]["model"].get("targets", "leaves")
+        tree = values["tree"]
     except (ValueError, TypeError, LookupError) as error:
-        raise UserError(f"init_from: {path} is damaged: {error!r}") from error
+        raise UserError(f"init_from: {place} is damaged: {error!r}") from error
     if problems := tree_problems(tree):
-        raise UserError(f"init_from: {path} is damaged: {problems[0]}")
-    return ClassTree(tree)
+        raise UserError(f"init_from: {place} is damaged: {problems[0]}")
+    found = ClassTree(tree)
+    return Head(found, name if name in found.experts else found.root.name, targets)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, "pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise UserError(f"init_from: {path} is damaged or no safetensors file: {error}") from error
 
 
 def init_from(
-    model: nn.Module, path: Path, section: str, rows: Sequence[bool] | None = None
+    model: nn.Module, path: Path, section: str, rows: Sequence[int] | None = None
 ) -> set[str]:
     """Fill the network `model` from a file; a head for other classes starts anew, and a decoder
     that ends at a coarser scale takes the coarser blocks.
@@ -81,14 +126,13 @@ def init_from(
     Returns the names of the tensors that were taken over.
     Raises UserError if the network in the file is another one, or the file damaged.
     """
-    try:
-        stored, own = load_file(path), model.state_dict()
-    except SafetensorError as error:
-        raise UserError(f"init_from: {path} is damaged or no safetensors file: {error}") from error
-    if rows is not None and len(rows) in (0, len(stored["head.weight"])):
+    with _opened(path) as file:
+        names = file.keys()
+        stored, own = {name: file.get_tensor(name) for name in names}, model.state_dict()
+    if rows is not None and "head.weight" in stored:
         for name in ("head.weight", "head.bias"):
-            head = stored[name][list(rows)]
-            if len(own[name]) == len(head) + 1:  # that of no leaf
+            head = stored[name][list(rows)][: len(own[name])]
+            if len(own[name]) == len(head) + 1:  # that of no class
                 head = torch.cat([head, torch.zeros_like(head[:1])])
             stored[name] = head
     elif path.stem != network_name(section):

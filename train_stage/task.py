@@ -10,7 +10,7 @@ from preprocessing_stage.dataset.user_error import UserError
 from preprocessing_stage.params import ParamsError, load_preprocessing_params
 from preprocessing_stage.paths import EXPERTS, OUT_OF_FOLD, SHARED_FILE
 from train_stage.expert_params import ExpertParams
-from train_stage.init_from import head_rows, init_file
+from train_stage.init_from import Head, head_rows, init_file
 from train_stage.params import OF_FOLDS, SHARED, MachineParams, load_train_params, section_of
 
 
@@ -90,6 +90,7 @@ class Task:
         return init_file(self.params.init_from, self.section) if self.params.init_from else None
 
     @property
-    def init_rows(self) -> list[bool] | None:
-        """Which rows of the head in that file are those of its own leaves, see `head_rows`."""
-        return head_rows(self.init_file, self.tree, self.node) if self.init_file else None
+    def init_rows(self) -> list[int] | None:
+        """Which rows of the head in that file are those of its own classes, see `head_rows`."""
+        own = Head(self.tree, self.node, self.params.model.targets)
+        return head_rows(self.init_file, own) if self.init_file else None

@@ -32,7 +32,7 @@ from preprocessing_stage.paths import (
     SHARED_FILE,
 )
 from preprocessing_stage.rendering.parts import unlike_parts
-from train_stage.init_from import head_rows, init_file, init_from
+from train_stage.init_from import Head, head_rows, init_file, init_from
 from train_stage.model import Expert, TimmEncoder
 from train_stage.params import OF_FOLDS, SHARED, TrainParams, load_train_params, train_problems
 
@@ -99,7 +99,8 @@ def _unlike_starts(train: TrainParams, tree: ClassTree) -> list[str]:
         try:
             model = Expert(params.model, split.leaves_of_children(node))
             file = init_file(params.init_from, section)
-            init_from(model, file, section, head_rows(file, split, node))
+            rows = head_rows(file, Head(split, node, params.model.targets))
+            init_from(model, file, section, rows)
         except UserError as error:
             problems.append(f"{section}.{error}")
     return problems

@@ -26,12 +26,12 @@ def test_a_network_to_start_from_that_is_another_one_is_named(tiny_params, tmp_p
     save_file({"head.weight": torch.zeros(1)}, path)
     [found] = problems(tiny_params(**{"experts.person.init_from": str(path)}))
     assert found.startswith(f"experts.person.init_from: {path} holds another network, ")
-    path.write_bytes(b"no weights")
-    [found] = problems(tiny_params(**{"experts.person.init_from": str(path)}))
-    assert found.startswith(f"experts.person.init_from: {path} is damaged or no safetensors file")
     (tmp_path / "segmenter.json").write_text("{}")
     [found] = problems(tiny_params(**{"experts.person.init_from": str(path)}))
     assert found.startswith(f"experts.person.init_from: {tmp_path / 'segmenter.json'} is damaged")
+    path.write_bytes(b"no weights")
+    [found] = problems(tiny_params(**{"experts.person.init_from": str(path)}))
+    assert found.startswith(f"experts.person.init_from: {path} is damaged or no safetensors file")
 
 
 def test_a_package_with_weights_that_is_not_installed_is_named(tiny_params, monkeypatch):

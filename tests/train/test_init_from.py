@@ -11,7 +11,7 @@ from train_fixtures import expert_params
 
 from preprocessing_stage.dataset.class_tree import ClassTree
 from preprocessing_stage.dataset.user_error import UserError
-from train_stage.init_from import head_rows, init_file, init_from
+from train_stage.init_from import Head, head_rows, init_file, init_from
 from train_stage.model import Expert
 
 
@@ -20,8 +20,8 @@ def expert(leaves=2, seed=0, **changes):
     return Expert(expert_params(**changes).model, np.eye(leaves, dtype=bool))
 
 
-def stored(model, path):
-    save_file({name: t.contiguous() for name, t in model.state_dict().items()}, path)
+def stored(model, path, metadata=None):
+    save_file({name: t.contiguous() for name, t in model.state_dict().items()}, path, metadata)
     return path
 
 
@@ -51,38 +51,70 @@ def test_the_head_of_another_expert_starts_anew_though_it_has_as_many_rows(tmp_p
     assert "head.weight" in init_from(body, file, "experts.person")
 
 
-def segmenter(folder, person):
+def segmenter(folder, person, targets="leaves"):
     """A file of a segmenter's root. person: the children of its root."""
-    (folder / "segmenter.json").write_text(json.dumps({"tree": {"person": person}}))
+    experts = {"person": {"model": {"targets": targets}}}
+    tree = {"person": person}
+    (folder / "segmenter.json").write_text(json.dumps({"tree": tree, "experts": experts}))
     return folder / "person.safetensors"
 
 
+BODY = {"background": 0, "body": {"upper": 1, "lower": 2}}
+COATS = {"background": 0, "hat": 5, "coat": 7, "dress": 6}
+
+
 @pytest.mark.parametrize(
-    ("person", "rows"),
+    ("theirs", "learnt", "own", "learns", "rows"),
     [
-        ({"background": 0, "tail": 7, "body": {"upper": 1, "lower": 2}}, [True, True, True, False]),
-        ({"background": 0, "body": {"upper": 2, "lower": 1}}, []),
-        ({"background": 0, "body": {"upper": 1, "legs": 2}}, []),
+        ({**BODY, "tail": 7}, "leaves", BODY, "leaves", [0, 1, 2]),
+        ({"tail": 7, **BODY}, "children", {"body": 1, "background": 0}, "children", [2, 1]),
+        ({"background": 0, "body": {"upper": 2, "lower": 1}}, "leaves", BODY, "leaves", [0, 2, 1]),
+        ({"background": 0, "body": {"upper": 1, "legs": 2}}, "leaves", BODY, "leaves", []),
+        (COATS, "children", COATS, "leaves", [0, 1, 3, 2]),
+        (BODY, "leaves", BODY, "children", []),
     ],
-    ids=["more leaves", "another order", "other leaves"],
+    ids=["more", "children", "another order", "others", "children as leaves", "leaves as children"],
 )
-def test_of_a_segmenter_it_takes_the_rows_of_the_leaves_that_are_called_alike(
-    person, rows, tmp_path
+@pytest.mark.parametrize("says", ["the file", "the segmenter"])
+def test_it_takes_the_rows_of_the_classes_that_are_called_alike(
+    theirs, learnt, own, learns, rows, says, tmp_path
 ):
-    tree = ClassTree({"person": {"background": 0, "body": {"upper": 1, "lower": 2}}})
-    file = segmenter(tmp_path, person)
-    assert head_rows(file, tree.flat(), "person") == rows
-    trained, fresh = expert(leaves=len(rows) or 3, seed=1), expert(leaves=3, seed=2)
+    tree = ClassTree({"person": own})
+    outputs = len(Head(ClassTree({"person": theirs}), "person", learnt).classes)
+    trained = expert(leaves=outputs, seed=1)
+    if says == "the file":
+        values = {"expert": "person", "params": {"model": {"targets": learnt}}}
+        values["tree"] = {"person": theirs}
+        metadata = {"training": json.dumps(values)}
+        file = stored(trained, tmp_path / "another name.safetensors", metadata)
+    else:
+        file = stored(trained, segmenter(tmp_path, theirs, learnt))
+    head = Head(tree, "person", learns)
+    assert head_rows(file, head) == rows
+    fresh = expert(leaves=len(head.classes), seed=2)
     before = fresh.head.weight.clone()
-    init_from(fresh, stored(trained, file), "experts.person", rows)
+    init_from(fresh, file, "experts.person", rows)
     assert torch.equal(fresh.head.weight, trained.head.weight[rows] if rows else before)
+
+
+def test_of_an_expert_that_rejects_it_takes_the_row_of_no_class(tmp_path):
+    own = Head(ClassTree({"person": BODY}), "person", "leaves")
+    trained = expert(leaves=4, seed=1)
+    file = stored(trained, segmenter(tmp_path, BODY))
+    rows = head_rows(file, own)
+    assert rows == [0, 1, 2, 3]
+    for leaves in (3, 4):
+        fresh = expert(leaves=leaves, seed=2)
+        init_from(fresh, file, "experts.person", rows)
+        assert torch.equal(fresh.head.weight, trained.head.weight[:leaves])
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"tree": {"person": {"background": 0}}}'])
 def test_a_segmenter_whose_classes_cannot_be_read_is_refused(content, tmp_path):
     (tmp_path / "segmenter.json").write_text(content)
+    file = stored(expert(), tmp_path / "person.safetensors")
     with pytest.raises(UserError, match=r"init_from: .*segmenter\.json is damaged"):
-        head_rows(tmp_path / "person.safetensors", ClassTree(PEOPLE), "person")
+        head_rows(file, Head(ClassTree(PEOPLE), "person", "leaves"))
 
 
 def test_a_decoder_that_ends_at_a_coarser_scale_takes_the_coarser_blocks(tmp_path):
@@ -105,7 +137,7 @@ def test_a_decoder_that_ends_at_a_finer_scale_is_refused(tmp_path):
 
 def test_from_the_common_network_an_expert_takes_the_rows_of_its_leaves(tmp_path):
     tree = ClassTree(PEOPLE)
-    rows = [leaf.name in ("foot", "knee") for leaf in tree.leaves]
+    rows = [i for i, leaf in enumerate(tree.leaves) if leaf.name in ("foot", "knee")]
     trained, fresh = expert(leaves=5, seed=1), expert(leaves=2, seed=2)
     init_from(fresh, stored(trained, tmp_path / "shared.safetensors"), "experts.lower", rows)
     assert torch.equal(fresh.head.weight, trained.head.weight[rows])
@@ -114,7 +146,8 @@ def test_from_the_common_network_an_expert_takes_the_rows_of_its_leaves(tmp_path
 
 def test_further_inputs_and_the_output_for_no_leaf_start_at_zero(tmp_path):
     """Told nothing by its parent, the expert is what it started from."""
-    rows = [leaf.name in ("foot", "knee") for leaf in ClassTree(PEOPLE).leaves]
+    leaves = ClassTree(PEOPLE).leaves
+    rows = [i for i, leaf in enumerate(leaves) if leaf.name in ("foot", "knee")]
     trained = expert(leaves=5, seed=1).eval()
     changes = {"regions": "predicted", "model": {"parent_channels": True, "rejects": True}}
     fresh = Expert(expert_params("body", **changes).model, np.eye(2, dtype=bool)).eval()
