@@ -56,7 +56,8 @@ class ParentPredictions:
             if found.any():
                 return found
             true = torch.from_numpy(np.isin(split.labels(index), tree.ids(expert)))
-            return F.interpolate(true[None, None].float(), found.shape, mode="nearest")[0, 0] > 0
+            # Every cell that it touches: of a region thinner than a cell, too, something stays.
+            return F.adaptive_max_pool2d(true[None].float(), tuple(found.shape))[0] > 0
 
         regions = torch.stack([region(index) for index in range(len(split))])
         self.regions = dilate(regions[:, None], pixels).to(device)

@@ -108,9 +108,25 @@ def test_the_box_of_a_region_is_widened_and_has_a_margin(split: PackedSplit) -> 
 def test_what_the_parent_overlooks_has_its_true_region(split: PackedSplit) -> None:
     np.save(OUT_OF_FOLD / "train.npy", np.zeros((3, 3, SIZE, SIZE), np.uint8))
     batch = samples(split, input_size=40, zoom=False)[[(0, 0)]]
-    labels = torch.from_numpy(split.labels(0)[:, (np.arange(40) * 48 // 40)])
-    assert torch.equal(batch.region[0, 0] > 0, labels > 0)
+    columns = np.arange(40) * 48 // 40, (np.arange(1, 41) * 48 - 1) // 40  # that a cell touches
+    first, last = (split.labels(0)[:, touched] > 0 for touched in columns)
+    assert torch.equal(batch.region[0, 0] > 0, torch.from_numpy(first | last))
     assert batch.parent is not None and not batch.parent.any()
+
+
+def test_what_it_overlooks_may_be_thinner_than_a_cell(
+    split: PackedSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = np.zeros((3, 3, 10, 10), np.uint8)
+    nothing[:, 0] = 255
+    np.save(tmp_path / OUT_OF_FOLD / "train.npy", nothing)
+    for row, column in ((0, 0), (17, 19), (39, 47)):
+        labels = np.zeros((40, 48), np.uint8)
+        labels[row, column] = 1
+        monkeypatch.setattr(split, "labels", lambda _, labels=labels: labels)
+        region = ParentPredictions(split, TREE, "body", 0, CPU).regions[0, 0]
+        assert 1 <= region.sum() <= 2, "a column may touch two cells"
+        assert region[row // 4, int(column / 4.8)]
 
 
 def test_predictions_of_other_samples_are_an_error(split: PackedSplit) -> None:
