@@ -35,7 +35,7 @@ MAX_GRAPH_BYTES = 2**26
 
 
 def prefers_onnx(folder: Path, precision: Precision, fast: bool, device: str | None) -> bool:
-    """Whether ONNX Runtime is the fastest that can run the segmenter in `folder` here.
+    """Whether ONNX Runtime is to run the segmenter in `folder` here.
 
     Raises OSError or ValueError for a folder whose `segmenter.json` is none, ImportError where
     neither can.
