@@ -93,8 +93,8 @@ class Segmenter(ABC):
         fast: bool = False,
         device: str | None = None,
     ) -> Segmenter:
-        """The segmenter in a folder, run by PyTorch on a GPU, elsewhere by ONNX Runtime, which starts
-        sooner, if the folder holds graphs for it.
+        """The segmenter in a folder, run by PyTorch on a GPU, elsewhere by ONNX Runtime, which
+        starts sooner, if the folder holds graphs for it.
 
         fast: one view by each expert, without test-time augmentation, whatever the settings say.
         device: of PyTorch; None = a GPU where there is one.

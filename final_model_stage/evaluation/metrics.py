@@ -74,19 +74,45 @@ def bootstrap_intervals(
     All means are over the classes of the figure itself: a resampling that lacks one of them, as it
     may where few images show it, does not count.
     """
+    resampled = _resampled_miou(counts, tree, resamplings, seed)
+    return {f"mIoU_{k}": _interval(means) for k, means in enumerate(resampled)}
+
+
+def difference_intervals(
+    counts: np.ndarray, others: np.ndarray, tree: ClassTree, resamplings: int, seed: int
+) -> dict[str, dict[str, float]]:
+    """95 % intervals of how far the mIoU_k of `others` lie above those of `counts`, dataset level;
+    both of the same images in the same order.
+
+    Each resampling is of the same images for both, so what makes images hard cancels out: much
+    smaller than the intervals of the two (Efron and Tibshirani 1993, section 8.3: paired data).
+    """
+    of_both = [_resampled_miou(some, tree, resamplings, seed) for some in (counts, others)]
+    differences = (own - base for base, own in zip(*of_both, strict=True))
+    return {f"mIoU_{k}": _interval(some) for k, some in enumerate(differences)}
+
+
+def _resampled_miou(
+    counts: np.ndarray, tree: ClassTree, resamplings: int, seed: int
+) -> list[np.ndarray]:
+    """mIoU (resamplings,) of each level when images are drawn anew, the same ones for one seed; nan
+    for a resampling that lacks a class."""
     images = len(counts)
     rng = np.random.default_rng(seed)
     times = rng.multinomial(images, np.full(images, 1 / images), resamplings)
     totals = (times @ counts.reshape(images, -1)).reshape(resamplings, *counts.shape[1:])
-    intervals = {}
+    result = []
     for k in range(tree.depth):
         occurs = ~np.isnan(class_iou(counts.sum(0), tree, k))
         ious = class_iou(totals, tree, k)[:, occurs]
-        means = ious[~np.isnan(ious).any(1)].sum(1) / max(1, occurs.sum())
-        some = occurs.any() and len(means)
-        low, high = np.percentile(means, [2.5, 97.5]) if some else (np.nan, np.nan)
-        intervals[f"mIoU_{k}"] = {"low": _figure(low), "high": _figure(high)}
-    return intervals
+        result.append(ious.sum(1) / occurs.sum() if occurs.any() else np.full(len(ious), np.nan))
+    return result
+
+
+def _interval(values: np.ndarray) -> dict[str, float]:
+    there = values[~np.isnan(values)]
+    low, high = np.percentile(there, [2.5, 97.5]) if len(there) else (np.nan, np.nan)
+    return {"low": _figure(low), "high": _figure(high)}
 
 
 def miou_by_size(counts: np.ndarray, tree: ClassTree) -> dict[str, dict[str, float]]:

@@ -53,7 +53,15 @@ def test_all_modes_are_measured(segmenter, make_dataset, tmp_path, capsys):
     arguments = [str(data.path), str(tmp_path / "mine"), "--out", str(tmp_path / "out")]
     main([*arguments, "--photographs", "1", "--repeats", "1"])
     points = json.loads((tmp_path / "out/accuracy_per_cost.json").read_text())["points"]
-    assert len(points) == 2 * len(MODES) == capsys.readouterr().out.count("| mine |")
+    printed = capsys.readouterr().out
+    assert len(points) == 2 * len(MODES)
+    assert printed.count("| mine |") == 3 * len(MODES)
+    for mode in MODES:
+        alone, chain = (p for p in points if p["mode"] == mode)
+        more = chain["miou"]["mIoU_1"] - alone["miou"]["mIoU_1"]
+        interval = chain["over_root"]["mIoU_1"]
+        assert interval["low"] <= round(more, 6) <= interval["high"]
+        assert f"{more:+.3f} [{interval['low']:+.3f}, {interval['high']:+.3f}]" in printed
     costs = {(point["network"], point["mode"]): point["giga_multiply_adds"] for point in points}
     for mode in MODES:
         assert 0 < costs[ROOT_ALONE, mode] < costs[CHAIN, mode]

@@ -13,6 +13,7 @@ from final_model_stage.evaluation.metrics import (
     bootstrap_intervals,
     class_iou,
     dataset_level_miou,
+    difference_intervals,
     image_level_miou,
     mean_iou,
     miou_by_size,
@@ -119,6 +120,20 @@ def test_interval_holds_the_figure_and_shrinks_with_more_images():
     many = bootstrap_intervals(counts, TREE, 500, seed=0)["mIoU_2"]
     assert many["low"] < figure < many["high"]
     assert many["high"] - many["low"] < few["high"] - few["low"]
+
+
+def test_differences_of_the_same_images_are_known_better_than_either():
+    """Images are hard or easy for both; the second is a little worse in all of them."""
+    maps = [random_maps(s, wrong=0.1 + s % 5 / 8) for s in range(32)]
+    first = np.concatenate([counts_of(*pair) for pair in maps])
+    worse = [np.where(np.arange(40) % 10 == 0, 0, predicted) for _, predicted in maps]
+    second = np.concatenate([counts_of(t, p) for (t, _), p in zip(maps, worse, strict=True)])
+    difference = difference_intervals(first, second, TREE, 500, seed=0)["mIoU_2"]
+    own = bootstrap_intervals(first, TREE, 500, seed=0)["mIoU_2"]
+    figures = [dataset_level_miou(counts, TREE)["mIoU_2"] for counts in (first, second)]
+    assert difference["low"] < figures[1] - figures[0] < difference["high"] < 0
+    assert difference["high"] - difference["low"] < (own["high"] - own["low"]) / 3
+    assert difference_intervals(first, first, TREE, 10, seed=0)["mIoU_0"] == {"low": 0, "high": 0}
 
 
 def test_interval_of_equal_images_is_a_point():
