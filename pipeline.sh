@@ -5,6 +5,7 @@
 #     ./pipeline.sh --profile profiles/lip.yaml --data data/lip
 # The last form runs in runs/lip, a workspace of its own, so params.yaml and results/ stay.
 set -euo pipefail
+unset CDPATH  # `cd lip` would look for it elsewhere first, and print where it is
 
 profile='' data=''
 while [ $# -gt 0 ]; do

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -95,3 +96,18 @@ def test_a_second_run_in_the_same_workspace_touches_nothing(place: Path) -> None
     assert model.read_text() == "in use"
     assert not (place / "runs/mine/params.yaml").exists()
     assert "called" not in done.stdout
+
+
+def test_data_are_looked_for_where_the_command_is_given_alone(place: Path) -> None:
+    (place / "elsewhere/photos").mkdir(parents=True)
+    command = ["./pipeline.sh", "--profile", "profiles/mine.yaml", "--data", "photos"]
+    done = subprocess.run(
+        command,
+        cwd=place,
+        env=os.environ | {"CDPATH": str(place / "elsewhere")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"--data {place / 'photos'} --out" in done.stdout
