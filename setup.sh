@@ -3,7 +3,8 @@
 #     source ./setup.sh predict             # prediction's alone, without PyTorch
 #     source ./setup.sh dev                 # or other extras of pyproject.toml: dev, or export,demo
 
-if [ ! -x .venv/bin/python ]; then
+# Broken off, or without the system's ensurepip, one has a Python but no pip.
+if [ ! -x .venv/bin/python ] || [ ! -x .venv/bin/pip ]; then
   for candidate in "${PYTHON:-python3}" python3.13 python3.12 python3.11; do
     if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
       python=$candidate
