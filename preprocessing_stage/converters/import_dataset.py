@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from preprocessing_stage.converters.source import Source, SourceSample
 from preprocessing_stage.dataset.check_dataset import DatasetError
 from preprocessing_stage.dataset.class_tree import ClassTree, unlisted_sides
 from preprocessing_stage.dataset.dataset_folder import (
+    IMAGE_SUFFIXES,
     DatasetFolder,
     exif_orientation,
     write_labels,
@@ -95,7 +97,8 @@ def profile(tree: ClassTree, out: Path) -> dict[str, Any]:
 def summary(out: Path, splits: Mapping[str, list[str]], profile: Path) -> str:
     """Of a new data set folder: how large its splits are, and what trains on it."""
     sizes = ", ".join(f"{len(ids)} {split}" for split, ids in splits.items())
-    return f"{out}: {sizes}\ntrain on it: ./pipeline.sh --profile {profile} --data {out}"
+    command = shlex.join(["./pipeline.sh", "--profile", str(profile), "--data", str(out)])
+    return f"{out}: {sizes}\ntrain on it: {command}"
 
 
 def data_section(folder: Path) -> dict[str, str]:
@@ -138,8 +141,8 @@ def _write_samples(
         except Exception as error:  # damaged files raise anything
             return [f"{sample.id}: {error}"]
         write_labels(out / "gt_masks" / f"{sample.id}.png", labels, colours)
-        suffix = sample.image.suffix.lower()
-        shutil.copyfile(sample.image, out / "JPEGImages" / f"{sample.id}{suffix}")
+        name = f"{sample.id}{photograph_suffix(sample.image)}"
+        shutil.copyfile(sample.image, out / "JPEGImages" / name)
         return []
 
     def found() -> Iterator[list[str]]:
@@ -148,6 +151,14 @@ def _write_samples(
 
     progress = tqdm(found(), "importing", len(samples), unit="sample")
     return [problem for some in progress for problem in some]
+
+
+def photograph_suffix(image: Path) -> str:
+    """Its ending in small letters; of another one, such as .jfif, that of its format."""
+    if (suffix := image.suffix.lower()) in IMAGE_SUFFIXES:
+        return suffix
+    with Image.open(image, formats=("JPEG", "PNG")) as picture:
+        return ".png" if picture.format == "PNG" else ".jpg"
 
 
 def upright(labels: np.ndarray, image: Path, masks_are_stored: bool) -> np.ndarray:

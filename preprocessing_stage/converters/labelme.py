@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from pydantic import BaseModel, ConfigDict, Field
 
-from preprocessing_stage.converters.source import Source, SourceSample, read_json
+from preprocessing_stage.converters.source import Source, SourceSample, plain_id, read_json
 from preprocessing_stage.dataset.check_dataset import DatasetError
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 
@@ -65,7 +65,7 @@ def labelme_source(folder: Path) -> Source:
             for number, shape in enumerate(file["shapes"])
             if not _has_enough_points(shape)
         ]
-        samples.append(SourceSample(path.stem, image, partial(draw_shapes, file, id_of)))
+        samples.append(SourceSample(plain_id(path.stem), image, partial(draw_shapes, file, id_of)))
     if problems:
         raise DatasetError(DatasetFolder(folder), problems)
     return Source(dict(enumerate(names.values())), samples)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import reprlib
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +56,13 @@ def files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 def sample_id(name: Path) -> str:
     """Of a file's path in its folder: without its ending, folders before it as `folder_`."""
-    return name.with_suffix("").as_posix().replace("/", "_")
+    return plain_id(name.with_suffix("").as_posix().replace("/", "_"))
+
+
+def plain_id(name: str) -> str:
+    """As a list of ids can hold it: without spaces around it; an accent, which macOS writes as a
+    letter of its own, in one with what bears it (Unicode NFC)."""
+    return unicodedata.normalize("NFC", name).strip()
 
 
 def read_json(path: Path, model: type[BaseModel]) -> tuple[Any, list[str]]:

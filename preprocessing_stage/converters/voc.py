@@ -13,7 +13,7 @@ from preprocessing_stage.converters.masks import (
     read_class_names,
     read_label_colours,
 )
-from preprocessing_stage.converters.source import Source
+from preprocessing_stage.converters.source import Source, plain_id
 
 LISTS = {"train": ("train",), "val": ("val", "validation", "test")}
 """Split -> names of its list, of which the first one that is there counts."""
@@ -47,11 +47,11 @@ def read_voc_list(path: Path, known: Collection[str]) -> list[str]:
     known: ids. Of a name with folders the last part counts, unless all of it is a known id.
     """
     ids = []
-    for line in path.read_text(encoding="utf-8-sig").splitlines():
-        has_flag = line.strip() not in known and re.search(r"\s-?1$", line)
-        name, *flag = line.rsplit(maxsplit=1) if has_flag else [line.strip()]
+    for line in map(plain_id, path.read_text(encoding="utf-8-sig").splitlines()):
+        has_flag = line not in known and re.search(r"\s-?1$", line)
+        name, *flag = line.rsplit(maxsplit=1) if has_flag else [line]
         if name and flag != ["-1"]:
-            name = re.sub(r"\.(jpe?g|png)$", "", name, flags=re.IGNORECASE)
+            name = plain_id(re.sub(r"\.(jpe?g|png)$", "", name, flags=re.IGNORECASE))
             whole = name.replace("/", "_")
             ids.append(whole if whole in known else Path(name).name)
     return ids
