@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 from preprocessing_stage.dataset.class_tree import BACKGROUND, IGNORE, ClassTree
 from preprocessing_stage.dataset.dataset_folder import (
@@ -92,6 +93,11 @@ def _there_is(folder: DatasetFolder, kind: str, sample: str) -> str:
             return (
                 f" (there is {name}; its ending has to be one of these, in small letters or in "
                 "capitals: rename or convert it)"
+            )
+        if normalize("NFC", Path(name).stem) == normalize("NFC", sample):
+            return (
+                f" (there is {name}, which looks alike but has its accents as letters of their "
+                "own, or in one with others: copy its name into the list)"
             )
         if Path(name).stem.lower() == sample.lower():
             return f" (there is {name}; small and capital letters differ, write the id as the file)"

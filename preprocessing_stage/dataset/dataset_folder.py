@@ -10,6 +10,7 @@ classes.txt              `<id>: <name>` a line
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -69,10 +70,14 @@ class DatasetFolder:
         return _find(self._labels, self.path / "gt_masks", sample, LABEL_SUFFIXES)
 
     def alike(self, kind: str, sample: str) -> list[str]:
-        """Names in JPEGImages or gt_masks that differ from the id in ending or case alone."""
+        """Names in JPEGImages or gt_masks that differ from the id in ending, case or accents alone.
+
+        An accent may be a letter of its own, or in one with another."""
         present = self._images if kind == "JPEGImages" else self._labels
-        wanted = {sample.lower(), Path(sample).stem.lower()}
-        return sorted(name for name in present if {name.lower(), Path(name).stem.lower()} & wanted)
+        wanted = {_folded(sample), _folded(Path(sample).stem)}
+        return sorted(
+            name for name in present if {_folded(name), _folded(Path(name).stem)} & wanted
+        )
 
     @cached_property
     def _images(self) -> set[str]:
@@ -146,6 +151,10 @@ def write_listing(folder: Path, splits: Mapping[str, list[str]], names: Mapping[
             file.writelines(f"{sample}\n" for sample in ids)
     with atomic_write(folder / "classes.txt", encoding="utf-8") as file:
         file.writelines(f"{i}: {names[i]}\n" for i in sorted(names))
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).lower()
 
 
 def _names(folder: Path) -> set[str]:

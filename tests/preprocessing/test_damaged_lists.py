@@ -59,6 +59,16 @@ LISTS: dict[str, tuple[Damage, str]] = {
         "gt_masks/VAL_000: no file with one of the endings .png .npy (there is val_000.png; small "
         "and capital letters differ, write the id as the file); add it or take",
     ),
+    "accent that is a letter of its own": (
+        lambda f: (
+            photograph(f, "Zoe\u0308").touch(),
+            label_map(f, "Zoe\u0308").touch(),
+            append(f / "val_id.txt", "Zo\u00eb\n"),
+        ),
+        "JPEGImages/Zo\u00eb: no file with one of the endings .jpg .jpeg .png (there is "
+        "Zoe\u0308.jpg, which looks alike but has its accents as letters of their own, or in one "
+        "with others: copy its name into the list); add it or take",
+    ),
     "link that no list names": (
         lambda f: (f / "gt_masks/old.png").symlink_to("older.png"),
         "gt_masks/old.png: leads nowhere; remove the link",
@@ -142,7 +152,12 @@ LISTS: dict[str, tuple[Damage, str]] = {
     ),
 }
 # These say the same twice: of the photograph and of the label map.
-TWICE = {"id with its ending", "id longer than a name", "id in letters of another case"}
+TWICE = {
+    "id with its ending",
+    "id longer than a name",
+    "id in letters of another case",
+    "accent that is a letter of its own",
+}
 
 # These hide the rest of their file, so they come alone.
 FILES: dict[str, tuple[Damage, str]] = {
