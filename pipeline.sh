@@ -20,7 +20,11 @@ while [ $# -gt 0 ]; do
   esac
 done
 cd "$(dirname "$0")"
-if [ -n "$profile$data" ] && { [ ! -f "$profile" ] || [ -z "$data" ]; }; then
+if [ -n "$profile" ] && [ ! -f "$profile" ]; then
+  echo "--profile $profile: no such file; there is: $(echo profiles/*.yaml)" >&2
+  exit 2
+fi
+if [ -n "$profile$data" ] && { [ -z "$profile" ] || [ -z "$data" ]; }; then
   echo "--profile FILE and --data FOLDER belong together; there is: $(echo profiles/*.yaml)" >&2
   exit 2
 fi

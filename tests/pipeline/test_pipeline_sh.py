@@ -111,3 +111,12 @@ def test_data_are_looked_for_where_the_command_is_given_alone(place: Path) -> No
     )
     assert done.returncode == 0, done.stderr
     assert f"--data {place / 'photos'} --out" in done.stdout
+
+
+def test_a_profile_that_is_not_there_is_named(place: Path) -> None:
+    (place / "profiles/mine.yaml").rename(place / "profiles/other.yaml")
+    done = run(place)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"--profile {place}/profiles/mine.yaml: no such file; there is: profiles/other.yaml\n"
+    )
