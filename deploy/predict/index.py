@@ -45,6 +45,9 @@ class PredictionIndex:
                     f"{self.path}: {line[:80]!r} is not an index entry; move the file away"
                 ) from error
             self._entries[entry["source"]] = entry
+        if not self._entries and self.path.exists() and self.path.stat().st_size:
+            # A run begins with whole lines, so half of one alone is none of ours.
+            raise ValueError(f"{self.path}: has no whole line of an index; move the file away")
         self._taken = {name.casefold() for name in self._names.values()}
         self.ours = {file for entry in self._entries.values() for file in _files(entry)}
         """Files that earlier runs wrote, relative to the folder."""

@@ -86,6 +86,10 @@ def test_a_file_that_is_no_index_is_left_alone(
     assert run("a.png") == 2
     assert "out/index.jsonl: '[1, 2]" in capsys.readouterr().err
     assert Path("out/index.jsonl").read_text() == "[1, 2]\n"
+    Path("out/index.jsonl").write_text("[1, 2]")  # no line of it is whole
+    assert run("a.png") == 2
+    assert "out/index.jsonl: has no whole line" in capsys.readouterr().err
+    assert Path("out/index.jsonl").read_text() == "[1, 2]"
 
 
 # --- all kinds -------------------------------------------------------------------------------
