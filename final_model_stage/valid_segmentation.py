@@ -76,10 +76,18 @@ def choose_images(
 
     wanted: image files and validation ids. folder: None = no data set, which files do not need.
     count: number of validation images chosen at random in addition. Raises ValueError that names
-    everything that is neither a file nor an id.
+    everything that is neither a file nor an id, FileNotFoundError if there are no ids.
     """
     files = [word for word in wanted if Path(word).is_file()]
-    ids = validation_ids(folder) if count or len(files) < len(wanted) else []
+    try:
+        ids = validation_ids(folder) if count or len(files) < len(wanted) else []
+    except FileNotFoundError as error:
+        others = [word for word in dict.fromkeys(wanted) if word not in files]
+        if not others:
+            raise
+        raise FileNotFoundError(
+            f"{', '.join(others)}: no such image file; for validation ids: {error}"
+        ) from error
     unknown = [word for word in dict.fromkeys(wanted) if word not in files and word not in ids]
     if unknown:
         assert folder is not None
@@ -165,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help=f"N validation images chosen at random, at most {MAX_IMAGES}",
     )
-    add("--seed", type=int, default=0, help="of the random choice, default %(default)s")
+    add("--seed", type=_seed, default=0, help="of the random choice, default %(default)s")
     add("--out", type=Path, default=EXAMPLES, metavar="DIR", help="default %(default)s")
     return parser
 
@@ -173,6 +181,12 @@ def _parser() -> argparse.ArgumentParser:
 def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= MAX_IMAGES:
         raise argparse.ArgumentTypeError(f"{text} is not a number from 1 to {MAX_IMAGES}")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 on")
     return int(text)
 
 

@@ -146,6 +146,8 @@ def test_files_need_no_data_set(workplace: Path, monkeypatch: pytest.MonkeyPatch
     assert list(run(monkeypatch, "mine.png", "--data", "nowhere")) == ["mine"]
     with pytest.raises(SystemExit, match=r"nowhere/val_id\.txt: no such file; give --data"):
         valid_segmentation.main(["val_0", "--data", "nowhere"])
+    with pytest.raises(SystemExit, match=r"^minr\.png: no such image file; .*nowhere/val_id\.txt"):
+        valid_segmentation.main(["mine.png", "minr.png", "--data", "nowhere"])
 
 
 def test_broken_files_stop_with_their_names(workplace: Path) -> None:
@@ -241,3 +243,9 @@ def test_absurd_numbers_are_refused(number: str, capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit):
         valid_segmentation.main(["--random", number])
     assert "from 1 to 100" in capsys.readouterr().err
+
+
+def test_a_seed_below_zero_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        valid_segmentation.main(["--seed", "-1"])
+    assert "--seed: -1 is not a number from 0 on" in capsys.readouterr().err
