@@ -33,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         figures = json.loads(arguments.metrics.read_text())
         preprocessing = load_preprocessing_params(arguments.params)
         trained = load_train_params(arguments.params)
+    if not isinstance(figures, dict):
+        raise UserError(
+            f"{arguments.metrics}: holds no figures; give the metrics.json of evaluate_segmenter"
+        )
     if found := mismatches(folder, segmenter.tree, preprocessing.class_tree, figures):
         raise UserError("\n".join(found))
     card = card_text(segmenter, folder.resolve().name, figures, preprocessing.data, trained)

@@ -72,6 +72,12 @@ def test_the_card_has_the_tree_the_results_and_the_experts(workspace, capsys):
     )
 
 
+def test_metrics_that_hold_no_figures_are_refused(workspace):
+    (workspace / "list.json").write_text("[1]")
+    with pytest.raises(SystemExit, match=r"list\.json: holds no figures"):
+        model_card.main(["mine", "list.json"])
+
+
 def test_a_segmenter_with_a_card_loads_and_predicts_the_same(workspace):
     before = TorchSegmenter.load("mine", "32-true")(IMAGE)
     model_card.main(["mine", "results/final/metrics.json"])
