@@ -75,10 +75,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="name that a proxy forwards, also repeated",
     )
-    add("--port", type=int, default=7860, help="default %(default)s")
+    add("--port", type=_port, default=7860, help="default %(default)s")
     add("--max-megabytes", type=positive, default=20, help="of an upload, default %(default)s")
     add("--max-megapixels", type=positive, default=100, help="of an image, default %(default)s")
     return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 <= int(text) <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port from 0 to 65535")
+    return int(text)
 
 
 if __name__ == "__main__":

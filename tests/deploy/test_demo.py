@@ -205,3 +205,10 @@ def test_a_missing_package_is_named(tmp_path):
     )
     assert done.returncode and "pip install '.[demo]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "http"])
+def test_a_port_that_there_is_none_of_is_refused(port, capsys):
+    with pytest.raises(SystemExit):
+        demo._parser().parse_args(["--port", port])
+    assert f"--port: {port} is not a port from 0 to 65535" in capsys.readouterr().err
