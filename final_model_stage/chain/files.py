@@ -45,5 +45,8 @@ def write_segmenter(
         name: write_expert(expert, folder / f"{name}.safetensors", (metadata or {}).get(name, {}))
         for name, expert in experts.items()
     }
-    values = settings.model_dump(mode="json") | {"version": __version__, "sha256": sums}
+    # Graphs are recorded without weights; those of the folder that this comes from stayed there.
+    graphs = {file: of for file, of in settings.graphs.items() if (folder / file).is_file()}
+    written = {"version": __version__, "sha256": sums, "graphs": graphs}
+    values = settings.model_dump(mode="json") | written
     write_json(folder / SETTINGS, values)

@@ -1,6 +1,7 @@
 """A segmenter as files: what is kept, what is refused."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from segmenter_fixtures import MODEL, TREES, make_segmenter
 from torch import nn
 
+from final_model_stage import Segmenter
 from final_model_stage.chain.settings import read_settings
 from final_model_stage.torch_segmenter import TorchSegmenter
 
@@ -25,6 +27,17 @@ def test_saved_and_loaded_it_says_the_same(tmp_path):
     for name, expert in chain.experts.items():
         for key, weight in expert.named_parameters():
             assert torch.equal(loaded.experts[name].state_dict()[key], weight.half().float()), key
+
+
+def test_saved_elsewhere_it_names_no_graphs_that_stayed_behind(tmp_path):
+    source = tmp_path / "shipped"
+    shutil.copytree(ROOT / "pretrained/default", source)
+    segmenter = TorchSegmenter.load(source, device="cpu")
+    segmenter.save(tmp_path / "saved")
+    assert read_settings(tmp_path / "saved/segmenter.json").graphs == {}
+    Segmenter.load(tmp_path / "saved")
+    segmenter.save(source)
+    assert read_settings(source / "segmenter.json").graphs == segmenter.settings.graphs != {}
 
 
 def test_variances_that_half_precision_cannot_hold_are_kept(tmp_path):
