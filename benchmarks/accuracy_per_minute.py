@@ -129,7 +129,7 @@ def train_baseline(
 ) -> tuple[list[Point], int]:
     """A Unet after `evaluations` equal parts of its minutes, and its number of parameters.
 
-    Encoder weights, input, batch and peak learning rate are those of the shared network; fp32.
+    Encoder weights, input, batch, peak learning rate and precision are those of the shared network.
     """
     tree, shared = load_preprocessing_params(params).class_tree, load_train_params(params).shared
     torch.manual_seed(shared.seed)

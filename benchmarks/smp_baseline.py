@@ -17,6 +17,7 @@ from torchvision.transforms import v2
 from preprocessing_stage.dataset.class_tree import IGNORE
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 from train_stage.colour_statistics import MEAN, STD
+from train_stage.precision import pick_precision
 
 ENCODER = "tf_efficientnet_lite0"
 AS_ONE_EXPERT = (80, 48, 32, 24, 16)
@@ -83,9 +84,12 @@ def loader(samples: Photographs, batch_size: int, workers: int = 2) -> DataLoade
 def step(
     network: nn.Module, optimizer: torch.optim.Optimizer, image: Tensor, target: Tensor
 ) -> float:
-    """A plain step in fp32; the loss."""
+    """A plain step in the precision that suits the processor; the loss."""
     optimizer.zero_grad()
-    loss = F.cross_entropy(network(image), target, ignore_index=IGNORE)
+    bf16 = pick_precision("auto", "cpu") == "bf16-mixed"
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        logits = network(image)
+    loss = F.cross_entropy(logits.float(), target, ignore_index=IGNORE)
     torch.autograd.backward(loss)
     optimizer.step()
     return loss.item()

@@ -62,8 +62,9 @@ class TrainingSpeed:
             f"{self.ours_parameters / 1e6:.2f} and {self.baseline_parameters / 1e6:.2f} M weights"
         )
         flops, product = self.ours_flops * giga, self.product_flops * giga
+        smp = f"smp Unet, {self.precision}"
         return [
-            Row(f"{size}, {counts}", self.ours, "images/s", "smp Unet, fp32", self.baseline, "> 1"),
+            Row(f"{size}, {counts}", self.ours, "images/s", smp, self.baseline, "> 1"),
             Row(size, self.ours, "images/s", "batch in memory", self.resident, ">= 0.85"),
             Row("operations", flops, "GFLOP/s", f"matrix product, {self.precision}", product),
         ]
