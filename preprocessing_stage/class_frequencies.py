@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from math import ceil
 from pathlib import Path
 
 import matplotlib
@@ -34,6 +35,7 @@ class Frequency:
     level: int
     name: str
     pixels: int
+    """Of the samples as packed, which training sees; one at least where there is any."""
     pixel_share: float
     """Of all pixels that are not ignored."""
     images: int
@@ -42,14 +44,18 @@ class Frequency:
 
 
 def class_frequencies(rows: Iterable[SampleRow], tree: ClassTree) -> list[Frequency]:
-    """Frequencies of every class at every level, background first, at the originals' size."""
+    """Frequencies of every class at every level, background first."""
     table = []
     rows = list(rows)
     for split in SPLITS:
         counts = np.array(
-            [[row.pixels[i] for i in tree.leaf_names] for row in rows if row.split == split]
+            [
+                np.array([row.pixels[i] for i in tree.leaf_names]) * row.scale
+                for row in rows
+                if row.split == split
+            ]
         )
-        total = int(counts.sum())
+        total = counts.sum()
         background = [leaf for leaf in tree.leaves if leaf.id == BACKGROUND]
         for level in range(tree.depth):
             for node in [*background, *tree.level(level)]:
@@ -60,8 +66,8 @@ def class_frequencies(rows: Iterable[SampleRow], tree: ClassTree) -> list[Freque
                         split,
                         level,
                         node.name,
-                        int(pixels.sum()),
-                        round(int(pixels.sum()) / total, 6),
+                        ceil(pixels.sum()),
+                        round(pixels.sum() / total, 6),
                         images,
                         round(images / len(counts), 6),
                     )

@@ -36,7 +36,8 @@ class RandomNumbers:
 def random_numbers(seed: int, epochs: Sequence[int], indices: Sequence[int]) -> RandomNumbers:
     """They depend on the seed, the epoch and the sample alone, whoever reads it beside whom."""
     keys = zip(epochs, indices, strict=True)
-    drawn = np.stack([np.random.default_rng([seed, *key]).random(19) for key in keys])
+    streams = (np.random.SeedSequence(seed, spawn_key=key) for key in keys)
+    drawn = np.stack([np.random.default_rng(stream).random(19) for stream in streams])
     return RandomNumbers(
         frame=np.delete(drawn[:, :6], 3, axis=1),
         flip=drawn[:, 3],

@@ -219,7 +219,8 @@ class EpochBatches(Sampler[list[Key]]):
     def __iter__(self) -> Iterator[list[Key]]:
         order = np.arange(self.length)
         if self.seed is not None:
-            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+            draw = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=[self.epoch]))
+            order = draw.permutation(self.length)
         for batch in range(len(self)):
             some = order[batch * self.batch_size : (batch + 1) * self.batch_size]
             if own := [(self.epoch, int(index)) for index in some[self.rank :: self.processes]]:

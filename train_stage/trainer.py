@@ -133,7 +133,10 @@ class Trainer:
         """One pass over the training samples; mean loss. Raises NonFiniteLossError."""
         self.loaders.batches.epoch = epoch
         # Dropout draws from the global generator: tied to the epoch, a resumed run repeats it.
-        torch.manual_seed(np.random.SeedSequence([self.params.seed, epoch]).generate_state(1)[0])
+        # Processes that train together leave out other channels each.
+        key = (epoch, self.fabric.global_rank)
+        stream = np.random.SeedSequence(self.params.seed, spawn_key=key)
+        torch.manual_seed(int(stream.generate_state(1)[0]))
         self.fabric_model.train()
         if self.decoder_only:
             # The frozen encoder keeps its batch statistics too; only its dropout stays on.

@@ -34,6 +34,12 @@ class SampleRow:
     chroma_max: int
     chroma_p99: int
 
+    @property
+    def scale(self) -> float:
+        """Pixels as packed for each of the original, 1 at most."""
+        (height, width), (own_height, own_width) = self.size, self.own_size
+        return height * width / (own_height * own_width)
+
 
 def sample_rows(packed: Path = PACKED) -> list[SampleRow]:
     """All samples in the order in which they were packed.

@@ -27,7 +27,7 @@ _BONES = {
     LOW_HAND: ("lowerarm", "wrist", "finger", "metacarpal"),
     UP_LEG: ("upperleg",),
     LOW_LEG: ("lowerleg", "foot", "toe"),
-    HEAD: ("neck", "head", "eye"),
+    HEAD: ("head", "eye"),
 }
 """How the names of the bones of a part begin; every other bone belongs to the torso."""
 

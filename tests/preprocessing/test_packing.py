@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,20 @@ def test_frequencies_of_every_level_are_those_counted_by_hand(deep_tree):
     assert figures("train", 3) == [background, tail, skull, hoof, shin, rump, hind_leg]
     absent, rear = [("tail", 0, 0, 0, 0), ("front", 0, 0, 0, 0)], ("rear", 40, 0.8, 1, 1.0)
     assert figures("val", 1) == [("background", 10, 0.2, 1, 1.0), *absent, rear]
+
+
+def test_a_large_photograph_counts_no_more_than_training_sees_of_it(deep_tree):
+    small = row("train", pixels=counts(deep_tree, 50, 10, 5, 15, 0, 0, 20))
+    large = replace(small, own_size=(10 * small.size[0], 10 * small.size[1]))
+    large = replace(large, pixels={leaf: 100 * count for leaf, count in small.pixels.items()})
+    of_both = [
+        class_frequencies([one, row("val", pixels=small.pixels)], deep_tree)
+        for one in (small, large)
+    ]
+    assert of_both[0] == of_both[1]
+    few = replace(large, pixels=counts(deep_tree, 9999, 1, 0, 0, 0, 0, 0))
+    table = class_frequencies([few, row("val", pixels=small.pixels)], deep_tree)
+    assert [f.pixels for f in table if (f.split, f.name) == ("train", "skull")] == [1, 1]
 
 
 def test_ignored_pixels_count_in_no_share(folder, tree, tmp_path):

@@ -105,7 +105,7 @@ def assert_parts_are_where_the_joints_are(labels: np.ndarray, body: Body) -> Non
 
     wanted = {
         "face": (HEAD, middle("eye.L", "eye.R")),
-        "neck": (HEAD, middle("neck02")),
+        "neck": (TORSO, middle("neck01")),
         "chest": (TORSO, middle("spine01")),
         "belly": (TORSO, middle("spine03")),
         "beside the belly": (BACKGROUND, middle("spine03") + 0.4 * LEFT),
