@@ -38,7 +38,12 @@ class Format:
 
 @contextmanager
 def new_file(kind: Format, segmenter: TorchSegmenter, out: Path) -> Iterator[Pairs]:
-    """The exported segmenter, to be verified within the block; its file is kept after it."""
+    """The exported segmenter, to be verified within the block; its file is kept after it.
+
+    Raises ValueError if there is a file of this name, whosever it is, before anything is made.
+    """
+    if (out / kind.file).exists():
+        raise ValueError(f"{out / kind.file}: exists; remove it, or name another folder with --out")
     content = kind.encode(segmenter)
     out.mkdir(parents=True, exist_ok=True)
     with atomic_write(out / kind.file, "wb") as file:

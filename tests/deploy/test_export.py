@@ -176,6 +176,12 @@ def test_without_photographs_it_is_verified_on_drawn_scenes(
     assert f"of {len(verified)} drawn scenes" in printed
     assert "no photographs" in printed and "--images" in printed
 
+    Path("out/segmenter.fake").write_text("somebody's own")
+    with pytest.raises(SystemExit):
+        export.main([str(exported / "segmenter"), "--out", "out", "--format", "torch"])
+    assert "out/segmenter.fake: exists; remove it" in capsys.readouterr().err
+    assert Path("out/segmenter.fake").read_text() == "somebody's own"
+
 
 def test_classes_that_no_pixel_has_are_named(exported: Path) -> None:
     segmenter = TorchSegmenter.load(exported / "segmenter", "32-true")
