@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ class Findings:
     """What both ways must find alike."""
 
     pixels: dict[str, int]
-    """Leaf -> pixels of the training split at the originals' size."""
+    """Leaf -> pixels of the training split as scaled down, to whole ones."""
     gray: set[str]
 
 
@@ -107,11 +108,12 @@ def plain_loops(
         np.save(out / f"{sample}_image.npy", small)
         np.save(out / f"{sample}_mask.npy", np.array(mask.resize(size, Image.Resampling.NEAREST)))
 
-    pixels = dict.fromkeys(tree.leaf_names.values(), 0)
+    pixels = dict.fromkeys(tree.leaf_names.values(), 0.0)
     for sample in folder.ids("train"):  # class frequencies
         labels = np.array(Image.open(masks / f"{sample}.png"))
+        scale = np.load(out / f"{sample}_mask.npy").size / labels.size
         for i, name in tree.leaf_names.items():
-            pixels[name] += int((labels == i).sum())
+            pixels[name] += (labels == i).sum() * scale
     for sample in folder.ids("val"):
         labels = np.array(Image.open(masks / f"{sample}.png"))
         for i in tree.leaf_names:
@@ -123,7 +125,7 @@ def plain_loops(
         chroma = image.max(axis=2) - image.min(axis=2)
         if np.percentile(chroma, 99) < near_gray:
             gray.add(sample)
-    return Findings(pixels, gray)
+    return Findings({name: ceil(count) for name, count in pixels.items()}, gray)
 
 
 def decode_all(folder: DatasetFolder) -> None:
