@@ -49,12 +49,12 @@ def main() -> None:
     means = np.zeros((len(val), leaves, size, size), np.float32)
     is_global_zero = True
     for fold in range(folds):
-        kept = list(range(fold, len(train), folds))
-        task = Task.of_fold(fold, frozenset(train.rows[i].id for i in kept))
+        held_out = list(range(fold, len(train), folds))
+        task = Task.of_fold(fold, frozenset(train.rows[i].id for i in held_out))
         trainer = run(task)
         is_global_zero = trainer.fabric.is_global_zero
         if is_global_zero:
-            for some, predicted in predict(task, trainer, train, kept, size):
+            for some, predicted in predict(task, trainer, train, held_out, size):
                 found[some] = to_bytes(predicted)
             for some, predicted in predict(task, trainer, val, range(len(val)), size):
                 means[some] += predicted / folds

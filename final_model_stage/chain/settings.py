@@ -96,6 +96,10 @@ class Settings(ChainParams):
 
 def read_settings(path: Path) -> Settings:
     """`segmenter.json`, of whatever origin. Raises OSError, or ValueError with all problems."""
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: there is none; name the folder of a segmenter, such as pretrained/default"
+        )
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path}: has more than {MAX_BYTES} bytes, is no segmenter.json")
     try:

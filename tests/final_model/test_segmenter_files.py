@@ -40,6 +40,12 @@ def test_saved_elsewhere_it_names_no_graphs_that_stayed_behind(tmp_path):
     assert read_settings(source / "segmenter.json").graphs == segmenter.settings.graphs != {}
 
 
+def test_a_folder_without_a_segmenter_is_named_with_what_to_do(tmp_path):
+    for load in (Segmenter.load, TorchSegmenter.load):
+        with pytest.raises(FileNotFoundError, match=r"nix/segmenter\.json: there is none; name"):
+            load(tmp_path / "nix")
+
+
 def test_variances_that_half_precision_cannot_hold_are_kept(tmp_path):
     chain = make_segmenter(model=MODEL.model_copy(update={"norm": "batch"}))
     for name, buffer in chain.experts["upper"].named_buffers():
