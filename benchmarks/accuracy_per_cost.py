@@ -54,7 +54,7 @@ class Point:
     miou: dict[str, float]
     """mIoU_k of each level k, dataset level."""
     over_root: dict[str, dict[str, float]]
-    """Of a chain: 95 % interval of what is more than of its root in the same mode, low and high."""
+    """Of a chain: low and high end of how far it is above its root in the same mode, 95 %."""
 
 
 def in_mode(segmenter: TorchSegmenter, network: str, mode: str) -> TorchSegmenter:
