@@ -36,9 +36,16 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(place: Path, *targets: str) -> subprocess.CompletedProcess[str]:
+def run(place: Path, *targets: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = ["./pipeline.sh", "--profile", "profiles/mine.yaml", "--data", "photos", *targets]
-    return subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command,
+        cwd=place,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_the_workspace_gets_the_code_of_today_and_runs_up_to_the_report(place: Path) -> None:
@@ -100,15 +107,7 @@ def test_a_second_run_in_the_same_workspace_touches_nothing(place: Path) -> None
 
 def test_data_are_looked_for_where_the_command_is_given_alone(place: Path) -> None:
     (place / "elsewhere/photos").mkdir(parents=True)
-    command = ["./pipeline.sh", "--profile", "profiles/mine.yaml", "--data", "photos"]
-    done = subprocess.run(
-        command,
-        cwd=place,
-        env=os.environ | {"CDPATH": str(place / "elsewhere")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run(place, CDPATH=str(place / "elsewhere"))
     assert done.returncode == 0, done.stderr
     assert f"--data {place / 'photos'} --out" in done.stdout
 
