@@ -132,11 +132,14 @@ def check_regular(path: Path) -> None:
 def _decode(image: Image.Image, work_pixels: int | None) -> DecodedImage:
     stored = image.size
     factor = _factor(stored, work_pixels)
-    drafted = image.draft(None, _divided(stored, factor)) is not None  # JPEG
+    # JPEG alone is decoded smaller, by a power of two; by one that divides the factor, so that the
+    # rest is an integer too.
+    drafted = image.draft(None, _divided(stored, factor & -factor)) is not None
     image.load()
     width, height = stored if drafted else image.size  # load() turns a TIFF upright
     orientation = _orientation(image)
-    small = Image.fromarray(_small_rgb(image, _factor(image.size, work_pixels)))
+    rest = factor // round(max(stored) / max(image.size))
+    small = Image.fromarray(_small_rgb(image, rest))
     image.close()  # frees its pixels before the next large image is decoded
     small.getexif()[ExifTags.Base.Orientation] = orientation
     small = ImageOps.exif_transpose(small)

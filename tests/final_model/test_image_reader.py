@@ -122,6 +122,16 @@ def test_long_images_are_scaled_down(size: tuple[int, int], kind: str) -> None:
     assert difference(decoded.image, np.asarray(small)) < 12
 
 
+@pytest.mark.parametrize("factor", [2, 3, 4, 5, 6])
+def test_a_long_jpeg_is_as_large_as_another_file_of_it(factor: int) -> None:
+    image = photograph((8, factor * WORK_SIDE))
+    for work_pixels in (None, 8 * WORK_SIDE):
+        jpeg, png = (
+            decode_image(encoded(image, kind), work_pixels=work_pixels) for kind in ("JPEG", "PNG")
+        )
+        assert jpeg.image.shape == png.image.shape
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_pixels_may_be_bounded_instead_of_sides(kind: str) -> None:
     content = encoded(photograph((1000, 4000)), kind)
