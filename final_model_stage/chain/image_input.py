@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,9 @@ def to_rgb(image: ImageInput) -> tuple[np.ndarray, tuple[int, int]]:
             image.load()  # PIL reads a file no sooner
         except Exception as error:  # damaged files raise anything
             raise DecodeError(f"damaged or unsupported: {error}") from error
-        image = np.asarray(to_srgb_8_bits(ImageOps.exif_transpose(image)))
+        with suppress(Exception):  # an image with damaged EXIF is still usable
+            image = ImageOps.exif_transpose(image)
+        image = np.asarray(to_srgb_8_bits(image))
     if not isinstance(image, np.ndarray):
         raise TypeError(
             f"image is a {type(image).__name__}; give an RGB array (height, width, 3) of uint8, a "

@@ -64,6 +64,12 @@ def test_a_damaged_pil_image_is_refused_as_its_file_is(tmp_path):
                 make_segmenter()(given)
 
 
+def test_a_pil_image_with_damaged_exif_is_taken_as_its_file_is(tmp_path):
+    photograph().save(tmp_path / "a.png", exif=b"Exif\0\0no TIFF at all")
+    with Image.open(tmp_path / "a.png") as image:
+        np.testing.assert_array_equal(make_segmenter()(image), make_segmenter()(tmp_path / "a.png"))
+
+
 def test_a_turned_and_a_large_file_have_the_size_that_is_shown(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
