@@ -93,7 +93,6 @@ def _run(arguments: argparse.Namespace) -> int:
         # Ray's processes have working folders of their own.
         out = arguments.out.absolute() if arguments.ray else arguments.out
         files = PredictionFiles(out, segmenter.tree, _wanted(arguments))
-        digest += files.wanted.variant
         index = PredictionIndex(out)
         keep = arguments.keep_folders or sources.share_stems()
         jobs = [
@@ -108,7 +107,7 @@ def _run(arguments: argparse.Namespace) -> int:
         refuse_overwriting(jobs, files, index)
         todo = unfinished(jobs, files, index, digest) if arguments.skip_existing else jobs
         by_source = {str(job.source): job for job in todo}
-        stamps = {source: stamp(job.source, digest) for source, job in by_source.items()}
+        stamps = {source: stamp(job, files, digest) for source, job in by_source.items()}
         _say_what_has_no_effect(jobs, files.wanted)
         if arguments.ray_workers and not arguments.ray:
             print("--ray-workers: has no effect without --ray", file=sys.stderr)

@@ -16,8 +16,10 @@ from typing import Any
 from preprocessing_stage.dataset.atomic_write import atomic_write
 
 Entry = dict[str, Any]
-"""One line: `source` (absolute path), `name`, `files` (relative to the folder), the stamp of the
-source (`bytes`, `modified`, `segmenter`), and either the areas of the classes or `error`."""
+"""One line: `source` (absolute path), `name`, `files` (relative to the folder) and perhaps `stale`
+ones among them, the stamp of the source (`bytes`, `modified`, `segmenter`), and either `error` or
+`width`, `height`, `areas` of the classes, perhaps `people` and `notes`, and `frames` and `seconds`
+of a video."""
 
 INDEX = "index.jsonl"
 OWN_FOLDERS = ("overlay", "probabilities", "uncertainty", "cutout", "instances", "frames")

@@ -41,10 +41,12 @@ def output_names(job: Job, files: PredictionFiles) -> list[str]:
     return [path.relative_to(files.out).as_posix() for path in output_paths(job, files)]
 
 
-def stamp(source: Path, segmenter: str) -> dict[str, Any]:
+def stamp(job: Job, files: PredictionFiles, segmenter: str) -> dict[str, Any]:
     """What a prediction was made of: the file's size and time, and the segmenter's digest."""
+    if not is_video(job.source):
+        segmenter += files.wanted.variant
     try:
-        status = source.stat()
+        status = job.source.stat()
         size, modified = status.st_size, status.st_mtime_ns
     except (OSError, ValueError):  # the reader says what is wrong with it
         return {"bytes": None, "modified": None, "segmenter": segmenter}
@@ -65,7 +67,7 @@ def unfinished(
     return [
         job
         for job in jobs
-        if not index.is_done(job.source, stamp(job.source, segmenter), _keys(job, files))
+        if not index.is_done(job.source, stamp(job, files, segmenter), _keys(job, files))
         or not index.stale_files(str(job.source)).isdisjoint(output_names(job, files))
         or not all(
             len(_there(path)) >= (index.frames_of(str(job.source)) if path.name == FRAME else 1)

@@ -105,8 +105,8 @@ class Video:
         self.sound = container.streams.best("audio")
         """PyAV's stream of the sound; None if there is none."""
         self._heard = -math.inf
-        self.sound_ends: float | None = None
-        """Seconds from which on sound is left out, as the times in the file jump there."""
+        self.first_jump: float | None = None
+        """Seconds at which the times in the file jump; from there on sound is left out."""
         self.damaged = 0
         """Packets so far that could not be decoded; their frames are left out."""
 
@@ -136,7 +136,7 @@ class Video:
                         start = time
                     held = self._upright(frame, clock.tick(time))
                     if time is not None and abs(held.seconds - (time - start)) > MAX_DRIFT:
-                        self.sound_ends = self.sound_ends or held.seconds
+                        self.first_jump = self.first_jump or held.seconds
             if held is None:
                 no_frame = "is damaged: no frame decodes" if self.damaged else "contains no frame"
                 raise DecodeError(no_frame)
@@ -144,7 +144,7 @@ class Video:
 
     def _with_sound(self, frame: Frame, packets: list[Any], start: float) -> Frame:
         """The frame with those packets that are heard from the first frame on."""
-        if self.sound_ends is None:
+        if self.first_jump is None:
             for packet in packets:
                 if packet.size and packet.pts is not None:
                     packet.pts -= round(start / packet.time_base)

@@ -39,8 +39,6 @@ def predict_video(job: Job, segmenter: Segmenter, files: PredictionFiles) -> Ent
         if error.errno == errno.ENOSPC:  # of the whole run, not of this video
             raise OSError(error.errno, error.strerror, str(paths["overlay"])) from error
         entry["error"] = f"its result could not be written: {error.strerror}"
-    if "frames" in paths:
-        remove_frames(paths["frames"])  # as the films, which are there whole or not at all
     return entry
 
 
@@ -66,6 +64,7 @@ class _Outputs:
         self._notes: list[str] = []
         self._pixels: Counter[str] = Counter()
         self._count, self._size, self._last = 0, (0, 0), 0.0
+        stack.push(self._take_back)
         for kind, path in self._paths.items():
             if kind == "frames":
                 continue
@@ -99,12 +98,19 @@ class _Outputs:
         if "frames" in self._paths:
             self._files.write_labels(frame_path(self._paths["frames"], self._count), full)
 
+    def _take_back(self, error: type[BaseException] | None, *_: object) -> None:
+        """Remove the frames of a run that failed: as the films, they are there whole or not at
+        all. Those of a former run stay until the first one is written."""
+        if error is not None and self._count and "frames" in self._paths:
+            remove_frames(self._paths["frames"])
+
     def finish(self) -> Entry:
         """The index entry, once the films are closed."""
         if "frames" in self._paths:  # of a longer video that had this name before
             remove_frames(self._paths["frames"], after=self._count)
-        if (end := self._video.sound_ends) is not None and self._video.sound is not None:
-            self._notes.append(f"sound ends at {end:.1f} s, where the times of the frames jump")
+        if (jump := self._video.first_jump) is not None:
+            sound = "" if self._video.sound is None else "; sound ends there"
+            self._notes.append(f"the times of the frames jump at {jump:.1f} s{sound}")
         if damaged := self._video.damaged:
             self._notes.append(f"damaged: frames of {damaged} packets are left out")
         entry: Entry = {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
+from unittest import mock
 
 import av
 import numpy as np
@@ -17,6 +19,7 @@ from tiny_segmenter import TREE, tiny_segmenter
 from deploy.predict.output_files import alpha
 from deploy.predict.video_reader import Frame
 from deploy.predict.video_writer import VideoWriter
+from final_model_stage.image_reader import DecodeError
 from preprocessing_stage.dataset.dataset_folder import read_labels
 
 RATE = 44100
@@ -124,6 +127,29 @@ def test_a_video_that_fails_leaves_no_frames(place: Path, monkeypatch: pytest.Mo
     assert run("clip.mp4", "--frames") == 0
 
 
+def test_frames_stay_where_the_next_run_does_not_begin(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video(place / "clip.mp4", count=4)
+    assert run("clip.mp4", "--frames") == 0
+    before = outputs()
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "deploy.predict.video_reader.check_regular", mock.Mock(side_effect=DecodeError("gone"))
+        )
+        assert run("clip.mp4", "--frames") == 1
+    assert outputs() == before
+
+
+@pytest.mark.parametrize("option", ["--tiles", "--any-turn"])
+def test_options_for_images_do_not_do_a_video_again(place: Path, option: str) -> None:
+    video(place / "clip.mp4", count=4)
+    assert run("clip.mp4") == 0
+    before = Path("out/clip.mp4").stat().st_mtime_ns
+    assert run("clip.mp4", option, "--skip-existing") == 0
+    assert Path("out/clip.mp4").stat().st_mtime_ns == before
+
+
 def test_the_cutout_of_a_video_has_a_soft_edge(place: Path) -> None:
     video(place / "clip.mov", (52, 68), codec=LOSSLESS, count=20)
     assert run("clip.mov", "--cutout") == 0
@@ -190,7 +216,8 @@ def test_where_the_times_jump_the_sound_ends(place: Path) -> None:
     (place / "both.ts").write_bytes((place / "a.ts").read_bytes() + (place / "b.ts").read_bytes())
     assert run("both.ts") == 0
     assert index()["both"]["frames"] == 24
-    assert index()["both"]["notes"][0].startswith("sound ends at 1.")
+    [note] = index()["both"]["notes"]
+    assert re.fullmatch(r"the times of the frames jump at 1\.\d s; sound ends there", note)
     with av.open("out/both.mp4") as container:
         last = max(
             packet.pts * packet.time_base for packet in container.demux(audio=0) if packet.size
