@@ -35,9 +35,11 @@ from final_model_stage.image_reader import DecodedImage
 from final_model_stage.segmentation import Segmentation
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.class_tree import BACKGROUND, ClassTree
-from preprocessing_stage.dataset.shrink import nearest
+from preprocessing_stage.dataset.shrink import nearest, shrink
 from preprocessing_stage.drawing.overlay import overlay
 from preprocessing_stage.drawing.palette import class_colours, palette
+
+MAX_JPEG_SIDE = 65_500
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class PredictionFiles:
             inside = np.isin(full, self.tree.ids(node)).astype(np.uint8) * 255
             _save_png(paths[f"mask {node}"], inside)
         if self.wanted.overlay:
-            covered = overlay(image.image, labels, palette(self.tree))
+            covered = shrink(overlay(image.image, labels, palette(self.tree)), MAX_JPEG_SIDE)
             with atomic_write(paths["overlay"], "wb") as file:
                 Image.fromarray(covered).save(file, "JPEG", quality=90)
         if details is not None:

@@ -24,18 +24,23 @@ WHOLE = 0.25
 """Weight of the prediction for the whole beside that of the squares: enough for people larger
 than a square, too little to overrule the squares where the whole sees nobody."""
 
+LEAST = 64
+"""Pixels of the shorter side; a narrower strip shows nobody and has thousands of squares."""
 OBLONG = 3
 """Sides to one another from which on many people are missed without squares."""
 
 
 def segment_tiles(segment: Segment, image: np.ndarray) -> Segmentation:
-    """The prediction for `image`, RGB (h, w, 3) uint8; as it is if no longer than a square.
+    """The prediction for `image`, RGB (h, w, 3) uint8; as it is if that is no longer than a square,
+    or narrower than LEAST.
 
     A pixel's label is the leaf of the largest average, whatever the segmenter's `mode`.
     """
     whole = segment(image)
     height, width = image.shape[:2]
     sides = {min(side, height, width) for side in SIDES if max(height, width) > side}
+    if min(height, width) < LEAST:
+        return whole
     if not sides:
         return whole
     values = WHOLE * whole.leaf_probabilities

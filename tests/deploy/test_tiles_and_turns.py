@@ -38,6 +38,7 @@ def of_each_pixel(image: np.ndarray) -> Segmentation:
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiles, "SIDES", (24, 32))
+    monkeypatch.setattr(tiles, "LEAST", 1)
 
 
 @pytest.mark.usefixtures("small_tiles")
@@ -65,6 +66,12 @@ def test_a_photograph_no_larger_than_a_tile_is_seen_once() -> None:
     assert seen[1:] == [(20, 60, 3), *[(20, 20, 3)] * 5]
     segment_tiles(segment, np.asarray(photograph((32, 64))))
     assert seen[7:] == [(32, 64, 3), *[(24, 24, 3)] * 10, *[(32, 32, 3)] * 3]
+
+
+def test_a_strip_in_which_nobody_can_be_seen_is_seen_once() -> None:
+    calls = []
+    segment_tiles(lambda image: calls.append(image) or of_each_pixel(image), np.zeros((9, 999, 3)))
+    assert len(calls) == 1
 
 
 @pytest.mark.usefixtures("small_tiles")
