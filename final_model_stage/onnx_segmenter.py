@@ -42,7 +42,11 @@ def prefers_onnx(folder: Path, precision: Precision, fast: bool, device: str | N
     """
     settings = _settings(folder, fast)
     has_torch = find_spec("torch") is not None
-    is_able = _graph_of(settings) is not None and find_spec("onnxruntime") is not None
+    graph = _graph_of(settings)
+    has_graph = graph is not None and (folder / graph).is_file()
+    is_able = has_graph and find_spec("onnxruntime") is not None
+    if not has_torch and precision == "bf16-mixed":
+        raise ImportError(f"precision {precision} needs PyTorch: pip install -r requirements.txt")
     if not has_torch and not is_able:
         raise ImportError(
             f"{folder}: holds no graph that ONNX Runtime could run, and PyTorch is not installed: "

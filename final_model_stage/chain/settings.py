@@ -69,7 +69,7 @@ class Settings(ChainParams):
     version: str = ""
     """Release of this project that wrote it."""
     sha256: dict[str, str] = Field(default_factory=dict)
-    """Of each expert's file of weights, as `Segmenter.save` adds them."""
+    """Of each expert's file of weights, as `chain.files.write_segmenter` adds them."""
     graphs: dict[GraphFile, str] = Field(default_factory=dict)
     """File of a graph for ONNX Runtime -> `digest` of the settings that it was recorded for."""
 

@@ -146,6 +146,22 @@ def test_onnx_runtime_is_chosen_on_a_processor(
         assert prefers_onnx(light, "auto", fast=False, device=None) != has_gpu
 
 
+def test_without_its_graph_a_folder_is_run_by_pytorch(light: Path) -> None:
+    (light / "chain.onnx.gz").unlink()
+    assert isinstance(Segmenter.load(light, device="cpu"), TorchSegmenter)
+
+
+def test_a_precision_that_needs_pytorch_says_so_without_it(
+    light: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "final_model_stage.onnx_segmenter.find_spec", lambda name: None if name == "torch" else 1
+    )
+    assert prefers_onnx(light, "auto", fast=False, device=None)
+    with pytest.raises(ImportError, match="bf16-mixed needs PyTorch"):
+        prefers_onnx(light, "bf16-mixed", fast=False, device=None)
+
+
 def test_damage_is_named(light: Path) -> None:
     weights, graph = light / "body.safetensors", light / "chain.onnx.gz"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
