@@ -29,6 +29,8 @@ REGION_SIDE = 320
 """The same of the region beside each expert."""
 
 _PAPER = 238
+REJECTED = {"name": "none of these", "colour": "#8a8a8a"}
+"""What an expert that rejects sends back to the leaves of other nodes."""
 
 
 def response(segmenter: Segmenter, image: np.ndarray) -> dict[str, Any]:
@@ -96,6 +98,8 @@ def expert(trace: ExpertTrace, shown: np.ndarray, tree: ClassTree) -> dict[str, 
         }
         for child in tree[trace.expert].children
     ]
+    if any(len(view.probabilities) > len(children) for view in trace.views):
+        children.append(REJECTED)
     mask = nearest(trace.region, shown.shape[:2])
     region = np.where(mask[..., None], shown, _PAPER).astype(np.uint8)
     return {
@@ -129,7 +133,7 @@ def coloured(view: TracedView, colours: Sequence[str]) -> np.ndarray:
 
 
 def shares(view: TracedView) -> list[float]:
-    """Share of the view's mask for which each child is the most probable."""
+    """Share of the view's mask for which each child, or none of them, is the most probable."""
     predicted = view.probabilities.argmax(0)[view.mask]
     counts = np.bincount(predicted, minlength=len(view.probabilities))
     result: list[float] = (counts / max(1, counts.sum())).tolist()

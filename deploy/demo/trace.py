@@ -24,7 +24,8 @@ class TracedView:
     mask: np.ndarray
     """(S, S) bool: the pixels of the region."""
     probabilities: np.ndarray
-    """(children, S, S) float32 of each child of the node, averaged over flips and samples."""
+    """(children, S, S) float32 of each child of the node, and after them of none of them if the
+    expert rejects; averaged over flips and samples."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,12 @@ def segment_with_trace(
 
 def _traced(view: SeenView, tree: ClassTree) -> TracedView:
     children = tree.leaves_of_children(view.expert)
-    leaves = view.probabilities[: children.shape[1]]  # after them may come that of none
+    count = children.shape[1]
+    leaves, none = view.probabilities[:count], view.probabilities[count:]
     return TracedView(
         (view.crop.transpose(1, 2, 0).clip(0, 1) * 255).round().astype(np.uint8),
         view.mask,
-        np.stack([leaves[own].sum(0) for own in children]),
+        np.concatenate([np.stack([leaves[own].sum(0) for own in children]), none]),
     )
 
 

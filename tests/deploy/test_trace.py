@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from segmenter_fixtures import TREES, make_segmenter
+from segmenter_fixtures import REJECTING, TREES, make_segmenter
 from torch import nn
 
-from deploy.demo.response import coloured, input_image, packed, shares
+from deploy.demo.response import coloured, input_image, packed, response, shares
 from deploy.demo.trace import TracedView, segment_with_trace
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (30, 44, 3), np.uint8)
@@ -53,6 +53,21 @@ def test_the_second_view_is_closer():
     far, near = (shares(view)[1] for view in root.views)
     assert near > 3 * far
     assert body.region[12, 10] and not body.region[25, 25]
+
+
+def test_what_an_expert_rejects_is_shown_as_such():
+    segmenter = make_segmenter(below_root=REJECTING)
+    segmenter.runner.experts["person"] = RedIsBody()
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[10:16, 8:14, 0] = 255
+    experts = {one["expert"]: one for one in response(segmenter, image)["experts"]}
+    assert [child["name"] for child in experts["person"]["children"]] == ["background", "body"]
+    children = experts["body"]["children"]
+    assert [child["name"] for child in children][-1] == "none of these"
+    [view] = experts["body"]["views"]
+    assert len(view["shares"]) == len(children) and sum(view["shares"]) == pytest.approx(1)
+    _, traces = segment_with_trace(segmenter, image)
+    np.testing.assert_allclose(traces[1].views[0].probabilities.sum(0), 1, atol=1e-5)
 
 
 def test_an_expert_with_an_empty_region_has_no_view():
