@@ -106,7 +106,7 @@ def train_problems(sections: Mapping[str, Any]) -> tuple[TrainParams | None, lis
             networks.problems += [
                 f"{section_of(name)}.model.{key}: is {value}, in shared {wanted}; a network "
                 "that starts from shared has to be alike"
-                for key, value, wanted in shared.model.differences(expert.model)
+                for key, wanted, value in expert.model.differences(shared.model)
             ]
     if problems := problems + networks.problems:
         return None, problems

@@ -34,6 +34,21 @@ def test_a_network_to_start_from_that_is_another_one_is_named(tiny_params, tmp_p
     assert found.startswith(f"experts.person.init_from: {path} is damaged or no safetensors file")
 
 
+def test_an_expert_may_end_sooner_than_the_shared_network_and_not_later(tiny_params):
+    size = {"train.model.depth": 3}
+
+    def body(scale):
+        return {"experts.body": {"init_from": "shared", "model": {"finest_scale": scale}}}
+
+    sooner = {"train.model.finest_scale": 0} | body(1)
+    later = {"train.model.finest_scale": 1} | body(0)
+    assert problems(tiny_params(**size, **sooner)) == []
+    assert problems(tiny_params(**size, **later)) == [
+        "experts.body.model.finest_scale: is 0, in shared 1; a network that starts from shared "
+        "has to be alike"
+    ]
+
+
 def test_a_package_with_weights_that_is_not_installed_is_named(tiny_params, monkeypatch):
     monkeypatch.setitem(encoder_weights.PACKAGES, "resnet18", ("not_installed_model", "File"))
     model = {"encoder": "resnet18", "depth": 5, "stem_stride": 2, "initial_pool": 1}
