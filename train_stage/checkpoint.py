@@ -93,8 +93,15 @@ def remove_recorded(folder: Path = CHECKPOINTS) -> None:
     """Remove the state of finished runs of all experts that DVC has recorded since."""
     recorded = DVC_LOCK.stat().st_mtime_ns if DVC_LOCK.exists() else 0
     for mark in folder.glob(f"*/{FINISHED}"):
-        if mark.stat().st_mtime_ns < recorded:
-            shutil.rmtree(mark.parent, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another training that starts now removes them too
+            if mark.stat().st_mtime_ns < recorded:
+                shutil.rmtree(mark.parent, ignore_errors=True)
+
+
+def finish_folds(folder: Path = CHECKPOINTS) -> None:
+    """What `Checkpoint.finish` does, for those of all folds, which are one stage for DVC."""
+    for state in folder.glob("fold_*-*"):
+        (state / FINISHED).touch()
 
 
 def fingerprint(*paths: Path) -> str:

@@ -22,6 +22,7 @@ from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.packed_samples import PackedSplit
 from preprocessing_stage.dataset.user_error import UserError, exits_on_user_error
 from preprocessing_stage.paths import OUT_OF_FOLD
+from train_stage.checkpoint import finish_folds
 from train_stage.dataset import Batch, ExpertSamples
 from train_stage.params import load_train_params
 from train_stage.task import Task
@@ -59,10 +60,16 @@ def main() -> None:
             for some, predicted in predict(task, trainer, val, range(len(val)), size):
                 means[some] += predicted / folds
     if is_global_zero:
+        if load_train_params().out_of_fold != params.out_of_fold:
+            raise UserError(
+                "out_of_fold: params.yaml was edited during the training; the networks are kept, "
+                "run again for the params of before or for the new ones"
+            )
         OUT_OF_FOLD.mkdir(parents=True, exist_ok=True)
         for name, values in (("train", found), ("val", to_bytes(means))):
             with atomic_write(OUT_OF_FOLD / f"{name}.npy", "wb") as file:
                 np.save(file, values)
+        finish_folds()
 
 
 def to_bytes(probabilities: np.ndarray) -> np.ndarray:

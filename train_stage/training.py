@@ -22,7 +22,7 @@ from train_stage.memory import keep_freed_memory
 from train_stage.phases import phases
 from train_stage.precision import pick_precision
 from train_stage.task import Task
-from train_stage.trainer import NonFiniteLossError, Trainer
+from train_stage.trainer import CHECKED_STEPS, NonFiniteLossError, Trainer
 from train_stage.weights_file import write_batch, write_results
 
 
@@ -96,20 +96,28 @@ def run(task: Task) -> Trainer:
                         f"{task.name}: params.yaml was edited during the training; it is kept for "
                         "the params of before, run again for those or for the new ones"
                     )
-                write_results(task, trainer.model.state_dict(), history)
-                checkpoint.finish()
+                write_results(task, trainer.model, history)
+                if task.fold is None:  # others: `finish_folds`
+                    checkpoint.finish()
             return trainer
         except NonFiniteLossError as error:
             rank = f"_{fabric.global_rank}" if fabric.global_rank else ""
             path = checkpoint.folder / f"batch{rank}.safetensors"
             write_batch(error.batch, path)
-            raise UserError(f"{task.name}: {error}; the batch is in {path}") from error
+            text = f"{task.name}: {error}; the batch is in {path}"
+            if fabric.device.type != "cpu":
+                text += f", but one of the {CHECKED_STEPS} before it may be the cause"
+            raise UserError(text) from error
         except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+            text = str(error).rstrip(". ")
+            if "DataLoader worker" in text:
+                remedy = "want of memory ends workers, and machine.loader_workers may be smaller"
+            elif isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text:
+                remedy = f"batch_size or input_size of {task.section} may be smaller"
+            else:
                 raise
             raise UserError(
-                f"{task.name}: {str(error).rstrip('. ')}. Run again, finished epochs stay; want of "
-                "memory ends workers, and machine.loader_workers may be smaller"
+                f"{task.name}: {text}. Run again, finished epochs stay; {remedy}"
             ) from error
 
 
@@ -117,8 +125,11 @@ def launch(task: Task) -> tuple[Fabric, str]:
     """The processes of the training, and their precision."""
     precision = pick_precision(task.params.precision)
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    present, wanted = torch.cuda.device_count(), task.machine.devices
+    if accelerator == "cuda" and wanted > present:
+        raise UserError(f"machine.devices: is {wanted}, this machine has GPUs: {present}")
     keep_freed_memory()
-    fabric = Fabric(accelerator=accelerator, devices=task.machine.devices, precision=precision)
+    fabric = Fabric(accelerator=accelerator, devices=wanted, precision=precision)
     fabric.launch()
     if (first := fabric.broadcast(precision)) != precision:
         raise UserError(

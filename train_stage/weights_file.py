@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import nn
 
 from preprocessing_stage.dataset.atomic_write import atomic_write, write_json
 from preprocessing_stage.paths import TRAININGS
@@ -16,13 +16,13 @@ from train_stage.history import History
 from train_stage.task import Task
 
 
-def write_results(task: Task, weights: dict[str, Tensor], history: History) -> None:
+def write_results(task: Task, model: nn.Module, history: History) -> None:
     """The weights as safetensors, the history as CSV, the last epoch's figures as JSON.
 
     A network of a fold, which is only there to predict, leaves its weights alone.
     """
     task.weights_file.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {name: weight.contiguous().cpu() for name, weight in weights.items()}
+    tensors = {name: weight.contiguous().cpu() for name, weight in model.state_dict().items()}
     with atomic_write(task.weights_file, "wb") as file:
         file.write(save(tensors, training_metadata(task)))
     if task.fold is not None:
@@ -37,7 +37,7 @@ def write_results(task: Task, weights: dict[str, Tensor], history: History) -> N
         "loss": last["loss"],
         "val_loss": last["val_loss"],
         "epochs": last["epoch"],
-        "parameters": sum(weight.numel() for weight in weights.values()),
+        "parameters": sum(weight.numel() for weight in model.parameters()),
     }
     write_json(out / "metrics.json", figures)
 

@@ -15,7 +15,7 @@ from train_runs import history, train
 
 from preprocessing_stage.dataset.packed_samples import PackedSplit
 from preprocessing_stage.dataset.user_error import UserError
-from preprocessing_stage.paths import OUT_OF_FOLD, PACKED
+from preprocessing_stage.paths import CHECKPOINTS, OUT_OF_FOLD, PACKED
 from train_stage import predict_out_of_fold
 from train_stage.dataset import ExpertSamples
 from train_stage.loaders import weighted_split
@@ -210,3 +210,27 @@ def test_nobody_predicts_what_it_was_trained_on(tmp_path: Path) -> None:
         assert found.shape == (count, 3, 16, 16)
         np.testing.assert_allclose(found.sum(1, dtype=int), 255, atol=2)
     assert not (tmp_path / "results" / "experts").exists()  # they are nobody's results
+    assert len(list((tmp_path / CHECKPOINTS).glob("fold_*/finished"))) == 2
+
+
+@pytest.mark.slow
+def test_params_edited_meanwhile_are_not_recorded_for_it(tmp_path: Path) -> None:
+    write_project(tmp_path, train=4, regions="predicted")
+    run = predict_out_of_fold.run
+
+    def edit_and_run(task: Task) -> object:
+        trained = run(task)
+        text = (tmp_path / "params.yaml").read_text()
+        (tmp_path / "params.yaml").write_text(text.replace('"map_size": 16', '"map_size": 24'))
+        return trained
+
+    with (
+        chdir(tmp_path),
+        mock.patch.object(sys, "argv", ["predict_out_of_fold"]),
+        mock.patch.object(torch.cuda, "is_available", return_value=False),
+        mock.patch.object(predict_out_of_fold, "run", edit_and_run),
+        pytest.raises(SystemExit, match=r"out_of_fold: params\.yaml was edited"),
+    ):
+        predict_out_of_fold.main()
+    assert not (tmp_path / OUT_OF_FOLD / "train.npy").exists()
+    assert not list((tmp_path / CHECKPOINTS).glob("fold_*/finished"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -20,8 +21,11 @@ from train_runs import (
     train,
 )
 
+from preprocessing_stage.dataset.user_error import UserError
+from train_stage import training
 from train_stage.dataset import Batch
 from train_stage.history import History
+from train_stage.task import Task
 from train_stage.trainer import Trainer
 
 
@@ -103,6 +107,18 @@ def test_fewer_samples_than_processes_can_share_are_refused(tmp_path: Path) -> N
         pytest.raises(SystemExit, match=r"batch_size: 3 is no multiple of the 2 .* are 3 samples"),
     ):
         train(tmp_path)
+
+
+def test_more_devices_than_there_are_gpus_are_refused(tmp_path: Path) -> None:
+    write_project(tmp_path, devices=4)
+    with (
+        mock.patch.object(torch.cuda, "is_available", return_value=True),
+        mock.patch.object(torch.cuda, "device_count", return_value=1),
+        mock.patch.object(training, "pick_precision", return_value="32-true"),
+        chdir(tmp_path),
+        pytest.raises(UserError, match=r"machine\.devices: is 4, this machine has GPUs: 1"),
+    ):
+        training.launch(Task.of_expert("person"))
 
 
 def test_an_unknown_expert_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,7 +35,7 @@ from train_runs import (
 from preprocessing_stage.pack_samples import write_checksums
 from preprocessing_stage.paths import STATISTICS
 from train_stage import trainer as training_module
-from train_stage.checkpoint import Checkpoint
+from train_stage.checkpoint import FINISHED, Checkpoint, remove_recorded
 from train_stage.ema import ModelEma
 from train_stage.trainer import Trainer
 
@@ -59,6 +59,12 @@ def test_a_finished_run_is_kept_until_dvc_has_recorded_it(tmp_path: Path) -> Non
         train(tmp_path)
     assert steps.call_count == 6
     assert len(list(tmp_path.glob(".checkpoints/*"))) == 1
+
+
+def test_what_another_training_removed_meanwhile_is_no_error(tmp_path: Path) -> None:
+    gone = tmp_path / "body-1" / FINISHED
+    with mock.patch.object(Path, "glob", return_value=[gone]):
+        remove_recorded(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +117,20 @@ def test_a_dead_loader_worker_ends_the_run_in_words(tmp_path: Path, end: str) ->
     with (
         mock.patch.object(Trainer, "train_epoch", side_effect=dead),
         pytest.raises(SystemExit, match=message),
+    ):
+        train(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("can't allocate memory: 9 bytes")],
+)
+def test_want_of_memory_ends_the_run_in_words(tmp_path: Path, error: Exception) -> None:
+    write_project(tmp_path)
+    words = r"memory.*\. Run again, .*; batch_size or input_size of experts\.person may be smaller"
+    with (
+        mock.patch.object(Trainer, "train_epoch", side_effect=error),
+        pytest.raises(SystemExit, match=words),
     ):
         train(tmp_path)
 
