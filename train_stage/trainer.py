@@ -74,7 +74,8 @@ class Trainer:
             groups += self._groups(encoder)
             rates += [encoder_rate] * 2
         optimizer = torch.optim.AdamW(groups, fused=True)
-        steps, warmup = phase.epochs * len(self.loaders.batches), params.warmup
+        # The last step's rate is next to nothing, so a single one is the first of two.
+        steps, warmup = max(2, phase.epochs * len(self.loaders.batches)), params.warmup
         if warmup * steps == 1:  # the schedule would divide by zero
             warmup = math.nextafter(warmup, 0)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(

@@ -143,6 +143,20 @@ def test_a_schedule_whose_first_step_ends_the_warmup(tmp_path: Path) -> None:
     assert len(history(tmp_path)) == 3
 
 
+def test_a_phase_of_one_step_learns(tmp_path: Path) -> None:
+    write_project(tmp_path, train=2, epochs=1, decoder_epochs=1)
+    rates: list[float] = []
+    step = torch.optim.AdamW.step
+
+    def note(optimizer: torch.optim.AdamW, *args: Any, **named: Any) -> Any:
+        rates.append(optimizer.param_groups[0]["lr"])
+        return step(optimizer, *args, **named)
+
+    with mock.patch.object(torch.optim.AdamW, "step", note):
+        train(tmp_path)
+    assert len(rates) == 2 and min(rates) > 2e-4
+
+
 def test_a_second_phase_sees_larger_inputs_at_its_own_rate(tmp_path: Path) -> None:
     larger = {"input_size": 48, "epochs": 1, "learning_rate": 0.02}
     rates = {"learning_rate": 0.01, "encoder_learning_rate": 0.004}
