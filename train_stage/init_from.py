@@ -118,8 +118,8 @@ def _opened(path: Path) -> Iterator[Any]:
 def init_from(
     model: nn.Module, path: Path, section: str, rows: Sequence[int] | None = None
 ) -> set[str]:
-    """Fill the network `model` from a file; a head for other classes starts anew, and a decoder
-    that ends at a coarser scale takes the coarser blocks.
+    """Fill the network `model` from a file; a head for other classes starts anew, and so do
+    the channels of its parent; a decoder that ends at a coarser scale takes the coarser blocks.
 
     section: where the network's params stand. rows: see `head_rows`; without them it takes the head
     of its own name's file alone, since as many leaves need not be the same.
@@ -129,6 +129,10 @@ def init_from(
     with _opened(path) as file:
         names = file.keys()
         stored, own = {name: file.get_tensor(name) for name in names}, model.state_dict()
+    if rows is not None and [*rows] != [*range(len(stored.get("head.bias", rows)))]:
+        # Its parent's channels are those of other classes, or in another order.
+        first = next(name for name, tensor in own.items() if tensor.ndim == 4)
+        stored[first] = stored[first][:, :3]
     if rows is not None and "head.weight" in stored:
         for name in ("head.weight", "head.bias"):
             head = stored[name][list(rows)][: len(own[name])]

@@ -198,6 +198,19 @@ def test_a_fold_starts_from_what_the_shared_network_starts_from(tmp_path):
     assert init_file(str(tmp_path), "out_of_fold.training") == path
 
 
+def test_channels_of_parents_in_another_order_start_anew(tmp_path):
+    changes = {"expert": "body", "regions": "predicted", "model": {"parent_channels": True}}
+    trained = expert(leaves=3, seed=1, **changes)
+    file = stored(trained, tmp_path / "body.safetensors")
+    for rows, leaves, kept in (([0, 1, 2], 3, True), ([2, 0, 1], 3, False), ([0, 1], 2, False)):
+        fresh = expert(leaves=leaves, seed=2, **changes)
+        init_from(fresh, file, "experts.body", rows)
+        stem, before = fresh.encoder.stem.weight, trained.encoder.stem.weight
+        assert torch.equal(stem[:, :3], before[:, :3])
+        assert torch.equal(stem, before) if kept else not stem[:, 3:].any()
+        assert torch.equal(fresh.head.weight, trained.head.weight[rows])
+
+
 def test_models_fit_where_the_decoder_ends_at_a_coarser_scale():
     fine, coarse = (
         expert_params(model={"depth": 3, "finest_scale": scale}).model for scale in (0, 1)
