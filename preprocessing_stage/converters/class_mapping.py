@@ -79,8 +79,12 @@ def flat_mapping(classes: Mapping[int, str], root: str = "image") -> ClassMappin
     mapping = make_mapping({root: named}, classes, "classes")
     ids = {0: "background"} | names
     if ids[0] == "background" and len({*ids.values()}) == len(ids) and max(ids) < IGNORE:
-        tree = ClassTree({root: {name: i for i, name in names.items()}})
-        return ClassMapping(tree, {i: i for i in names})
+        leaves = {name: i for i, name in names.items() if name != IGNORE_KEY}
+        if not tree_problems({root: leaves}):
+            return ClassMapping(
+                ClassTree({root: leaves}),
+                {i: leaves.get(name, IGNORE) for i, name in names.items()},
+            )
     return mapping
 
 

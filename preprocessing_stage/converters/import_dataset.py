@@ -183,6 +183,12 @@ def upright(labels: np.ndarray, image: Path, masks_are_stored: bool) -> np.ndarr
             f"the label map has {size} pixels, as {image.name} is stored, but EXIF orientation "
             f"{orientation} turns the photograph; give --exif stored"
         )
+    if masks_are_stored and labels.shape == shown:
+        raise ValueError(
+            f"the label map has {size} pixels, as {image.name} is shown, once EXIF orientation "
+            f"{orientation} has turned it; give --exif shown"
+        )
+    rows, columns = stored if masks_are_stored else shown
     raise ValueError(
-        f"the label map has {size} pixels, {image.name} {shown[1]} x {shown[0]}; make them equal"
+        f"the label map has {size} pixels, {image.name} {columns} x {rows}; make them equal"
     )

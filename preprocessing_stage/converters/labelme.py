@@ -41,7 +41,7 @@ def labelme_source(folder: Path) -> Source:
     paths = sorted(folder.glob("*.json"))
     if not paths:
         raise ValueError(f"{folder}: has no .json of labelme")
-    read = {path: read_json(path, _File) for path in paths}
+    read = {path: _read(path) for path in paths}
     if problems := [problem for _, some in read.values() for problem in some]:
         raise DatasetError(DatasetFolder(folder), problems)
     files = {path: file for path, (file, _) in read.items()}
@@ -69,6 +69,14 @@ def labelme_source(folder: Path) -> Source:
     if problems:
         raise DatasetError(DatasetFolder(folder), problems)
     return Source(dict(enumerate(names.values())), samples)
+
+
+def _read(path: Path) -> tuple[Any, list[str]]:
+    """Without the photograph that labelme puts into its files."""
+    content, problems = read_json(path, _File)
+    if isinstance(content, dict):
+        content.pop("imageData", None)
+    return content, problems
 
 
 def _has_enough_points(shape: dict[str, Any]) -> bool:

@@ -28,6 +28,8 @@ def test_a_colour_without_quotes_is_pointed_out() -> None:
         ({0: "a", 1: "BG"}, {0: 1, 1: 0}, {0: "background", 1: "a"}),
         ({0: "a", 1: "b"}, {0: 1, 1: 2}, {1: "a", 2: "b"}),
         ({0: "bg", 300: "b"}, {0: 0, 300: 1}, {0: "background", 1: "b"}),
+        ({0: "bg", 2: "ignore", 3: "b"}, {0: 0, 2: 255, 3: 3}, {0: "background", 3: "b"}),
+        ({0: "b", 2: "ignore", 3: "c"}, {0: 1, 2: 255, 3: 2}, {1: "b", 2: "c"}),
     ],
 )
 def test_without_a_tree_ids_stay_if_0_is_the_background(

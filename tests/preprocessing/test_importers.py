@@ -260,3 +260,7 @@ def test_masks_of_stored_photographs_are_turned_with_them(tmp_path: Path, orient
     if orientation != 3:
         with pytest.raises(ValueError, match=f"EXIF orientation {orientation}.*--exif stored"):
             upright(labels, tmp_path / "a.png", masks_are_stored=False)
+        with pytest.raises(ValueError, match=r"has 6 x 8 pixels, as a\.png is shown.*--exif shown"):
+            upright(labels.T, tmp_path / "a.png", masks_are_stored=True)
+        with pytest.raises(ValueError, match=r"has 6 x 3 pixels, a\.png 8 x 6; make them equal"):
+            upright(labels[:3, :6], tmp_path / "a.png", masks_are_stored=True)

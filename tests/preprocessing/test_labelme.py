@@ -32,6 +32,14 @@ def test_labels_that_differ_in_case_alone_are_one_class(tmp_path: Path) -> None:
     assert (source.samples[0].read_labels()[:4, :4] == 1).all()
 
 
+def test_the_photograph_in_the_file_is_not_kept(tmp_path: Path) -> None:
+    annotate(tmp_path, "a", ("cat", "rectangle", [[0, 0], [3, 3]]))
+    content = json.loads((tmp_path / "a.json").read_text()) | {"imageData": "Zm9v"}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    [sample] = labelme_source(tmp_path).samples
+    assert "Zm9v" not in str(sample.read_labels.args)  # type: ignore[attr-defined]
+
+
 def test_a_rectangle_may_have_four_corners(tmp_path: Path) -> None:
     corners = [[9.0, 2.0], [4.0, 2.0], [4.0, 12.0], [9.0, 12.0]]
     annotate(tmp_path, "a", ("cat", "rectangle", corners))
