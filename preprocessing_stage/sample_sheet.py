@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -23,6 +25,8 @@ from preprocessing_stage.params import load_preprocessing_params
 from preprocessing_stage.paths import STATISTICS
 
 SAMPLES, COLUMNS = 24, 8
+FONT = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
+"""Pillow's own has Latin letters without accents alone."""
 _TILE, _GAP, _LINE = 192, 4, 26
 
 
@@ -48,7 +52,7 @@ def sample_sheet(samples: Sequence[tuple[np.ndarray, np.ndarray]], tree: ClassTr
 
 def _legend(tree: ClassTree, width: int) -> Image.Image:
     """Colour and name of each leaf, in as many lines as they need."""
-    font, colours = ImageFont.load_default(15), class_colours(tree)
+    font, colours = ImageFont.truetype(FONT, 15), class_colours(tree)
     names = [leaf.name for leaf in tree.root.leaves() if leaf.id != BACKGROUND]
     places, x, y = [], _GAP, 8
     for name in names:

@@ -40,8 +40,9 @@ class Batch:
     region: Tensor
     """(B, 1, S, S) float32, 1 inside the expert's region."""
     target: Tensor
-    """(B, S, S) long: index in the tree's `leaves_of` the expert, their number where a pixel of a
-    predicted region is none of them, 255 outside the region and where truth is unknown."""
+    """(B, S, S) long: index in the tree's `leaves_of` the expert; their number where a pixel of a
+    predicted region is none of them, if the expert rejects; 255 outside the region, where truth is
+    unknown, and where a pixel is none of them otherwise."""
     parent: Tensor | None = None
     """(B, leaves, S, S) float32: the parent's probabilities of the expert's leaves, if it gets
     them."""

@@ -146,5 +146,5 @@ def _span(present: Tensor) -> tuple[Tensor, Tensor]:
     places = torch.arange(length)
     first = torch.where(present, places, length).min()
     last = torch.where(present, places + 1, 0).max()
-    # Nothing present: from one end to the other, backwards, which no division minds.
+    # Nothing present: from one end to the other, which no division minds.
     return torch.minimum(first, last).float(), torch.maximum(first, last).float()

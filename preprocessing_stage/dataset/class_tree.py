@@ -13,7 +13,10 @@ IGNORE = 255
 """Label of pixels that take part in nothing: neither training nor evaluation."""
 
 BACKGROUND = 0
-"""Leaf id that is left out of every mean over classes."""
+"""Leaf id that is left out of every mean over the classes of a level."""
+
+MAX_LEAVES = 250
+"""Samples keep codes of 8 bits, some of which mean something else."""
 
 _EXPERT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 """Names of inner nodes become names of files and of stages."""
@@ -111,10 +114,6 @@ class ClassTree:
             and (self._levels[name] == k or (node.is_leaf and 0 <= self._levels[name] < k))
         )
 
-    def level_of(self, name: str) -> int:
-        """Distance from the root less one: -1 for the root, 0 for its children."""
-        return self._levels[name]
-
     def parent(self, name: str) -> Node | None:
         """The node above, None for the root."""
         return self._parents[name]
@@ -138,16 +137,6 @@ class ClassTree:
         return np.array(
             [[leaf in child.leaves() for leaf in leaves] for child in self[expert].children]
         )
-
-    def child_of_id(self, expert: str) -> np.ndarray:
-        """Lookup table (256,) uint8: leaf id -> index of the child of `expert` that holds it.
-
-        Ids outside the region of `expert`, and 255, map to 255.
-        """
-        table = np.full(256, IGNORE, np.uint8)
-        for index, child in enumerate(self[expert].children):
-            table[list(self.ids(child.name))] = index
-        return table
 
     def leaf_of_id(self, name: str) -> np.ndarray:
         """Lookup table (256,) uint8: leaf id -> index in `leaves_of(name)`; others map to 255."""
@@ -218,6 +207,8 @@ def tree_problems(section: Any) -> list[str]:
     if not isinstance(children, Mapping):
         return [f"tree.{root}: the root needs children"]
     check(root, children, f"tree.{root}", 0)
+    if len(ids) > MAX_LEAVES:
+        problems.append(f"tree.{root}: has {len(ids)} leaves, {MAX_LEAVES} are the most")
     return problems
 
 

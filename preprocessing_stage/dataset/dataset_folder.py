@@ -91,8 +91,8 @@ class DatasetFolder:
 def read_image(path: Path | str) -> np.ndarray:
     """Photograph as sRGB, (H, W, 3) uint8, turned upright by its EXIF orientation, on white.
 
-    Raises ValueError if it is too large, animated, or has more than 8 bits a channel, which
-    Pillow would turn white; OSError and others if it is no whole JPEG or PNG.
+    Raises ValueError if it is too large, animated, or gray of more than 8 bits, which Pillow would
+    turn white; OSError and others if it is no whole JPEG or PNG.
     """
     # Named formats: Pillow would run Ghostscript for one that calls itself PostScript.
     with Image.open(path, formats=("JPEG", "PNG")) as image:

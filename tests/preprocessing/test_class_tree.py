@@ -53,26 +53,25 @@ def test_the_foreground_is_all_leaves_but_the_background(deep_tree):
     assert ClassTree({"image": {"sky": 4, "ground": 2}}).foreground_rows == [0, 1]
 
 
-def test_a_node_knows_its_parent_its_level_and_its_ids(deep_tree):
+def test_a_node_knows_its_parent_and_its_ids(deep_tree):
     assert deep_tree.parent("scene") is None
     assert deep_tree.parent("shin") is deep_tree["fore_leg"]
-    levels = {name: deep_tree.level_of(name) for name in ("scene", "animal", "tail", "shin")}
-    assert levels == {"scene": -1, "animal": 0, "tail": 1, "shin": 3}
     assert deep_tree.ids("front") == (17, 3, 90)
     assert deep_tree.ids("tail") == (200,)
 
 
-def test_child_of_id_maps_the_region_to_children_and_all_else_to_255(deep_tree):
+def test_leaf_of_id_maps_the_region_to_its_leaves_and_all_else_to_255(deep_tree):
     expected = np.full(256, 255)
-    expected[[17, 3, 90]] = 0, 1, 1  # front: skull, fore_leg
-    table = deep_tree.child_of_id("front")
+    expected[[3, 17, 90]] = 0, 1, 2  # front: hoof, skull, shin
+    table = deep_tree.leaf_of_id("front")
     assert table.dtype == np.uint8
     np.testing.assert_array_equal(table, expected)
 
 
-def test_child_of_id_of_the_root_knows_every_leaf(tree):
-    assert tree.child_of_id("person")[:7].tolist() == [0, 1, 1, 1, 1, 1, 1]
-    assert set(tree.child_of_id("person")[7:]) == {255}
+def test_more_leaves_than_samples_can_code_are_refused():
+    leaves = {f"leaf_{i}": i for i in range(1, 252)}
+    with pytest.raises(ValueError, match="has 251 leaves, 250 are the most"):
+        ClassTree({"image": leaves})
 
 
 def test_leaf_of_id_of_the_root_counts_the_leaves(deep_tree):
@@ -153,7 +152,7 @@ def test_questions_about_a_large_tree_do_not_search_it(monkeypatch):
     tree = ClassTree({"image": {"background": 0, "all": leaves}})
     monkeypatch.setattr(Node, "walk", None)  # would be called once for each leaf and question
     assert len(tree.level(1)) == 240 and tree.depth == 2
-    assert tree.parent("leaf_7").name == "all" and tree.level_of("leaf_7") == 1
+    assert tree.parent("leaf_7").name == "all"
 
 
 @pytest.mark.parametrize("name", ["Upper-clothes", "left leg", "нога", "头", "arm (left)", "x"])

@@ -35,6 +35,15 @@ def test_the_legend_has_the_colour_of_every_leaf_but_the_background():
     assert not (legend == colours["background"]).all(axis=1).any()
 
 
+def test_letters_of_other_scripts_are_written():
+    blank = np.full((8, 8, 3), 255, np.uint8), np.zeros((8, 8), np.uint8)
+    first, second = (
+        np.asarray(sample_sheet([blank], ClassTree({"root": {"background": 0, name: 1, "b": 2}})))
+        for name in ("ж", "щ")
+    )
+    assert (first != second).any()
+
+
 def test_many_classes_take_more_lines():
     tree = ClassTree({"root": {"background": 0} | {f"a_longer_name_{i}": i for i in range(1, 41)}})
     blank = np.full((8, 8, 3), 255, np.uint8), np.zeros((8, 8), np.uint8)
