@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     results: dict[str, Result] = {}
     machine = this_machine()
     params, segmenter = arguments.params.absolute(), arguments.segmenter.absolute()
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="benchmarks_") as folder:
         scale = TINY if arguments.tiny else Scale()
         people = (

@@ -111,7 +111,7 @@ def measure(
     tree = loaded.tree
     return [
         Point(
-            segmenter=path.name,
+            segmenter=str(path),
             network=network,
             mode=mode,
             giga_multiply_adds=operations[network, mode] / 1e9,

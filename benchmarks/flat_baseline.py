@@ -18,11 +18,13 @@ from safetensors.torch import load_file
 from final_model_stage.chain.settings import make_settings
 from final_model_stage.evaluation.confusion_counts import evaluate
 from final_model_stage.evaluation.metrics import summary
+from final_model_stage.evaluation.result_files import METRICS, make_folder
 from final_model_stage.params import load_final_params
 from final_model_stage.print_results import table
 from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage.dataset.atomic_write import write_json
 from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
+from preprocessing_stage.dataset.user_error import exits_on_user_error
 from preprocessing_stage.params import load_preprocessing_params
 from preprocessing_stage.paths import PARAMS_FILE
 from train_stage.model import Expert
@@ -50,14 +52,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", choices=SPLITS, default="val")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(argv)
+    with exits_on_user_error():
+        make_folder(arguments.out)
     final = load_final_params(arguments.params)
     segmenter = flat_segmenter(arguments.weights, arguments.params)
     evaluation = evaluate(segmenter, DatasetFolder(arguments.data), arguments.split)
     # Its leaves are in the flat tree's order.
     tree = load_preprocessing_params(arguments.params).class_tree
     figures = summary(evaluation.counts, {}, tree, resamplings=final.bootstrap, seed=final.seed)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    write_json(arguments.out / "metrics.json", figures)
+    write_json(arguments.out / METRICS, figures)
     print(table(figures))
 
 

@@ -43,7 +43,7 @@ class SegmentationSpeed:
     baseline_single: float
     baseline_batched: float
     precision: str
-    """Of both."""
+    """Of the baseline; ours is what `Segmenter.load` takes."""
 
     def rows(self) -> list[Row]:
         size = f"{self.side} px"

@@ -52,8 +52,8 @@ def main() -> None:
 def pack_samples(folder: DatasetFolder, val: int, path: Path) -> None:
     """All training samples and evenly chosen ones of the validation."""
     ids = {split: folder.ids(split) for split in SPLITS}
-    step = max(1, len(ids["val"]) // val)
-    ids["val"] = ids["val"][::step]
+    count = min(val, len(ids["val"]))
+    ids["val"] = [ids["val"][k * len(ids["val"]) // count] for k in range(count)]
 
     def encode(name: str) -> dict[str, bytes]:
         photograph, labels = folder.image_path(name), folder.label_path(name)

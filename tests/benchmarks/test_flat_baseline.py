@@ -44,6 +44,15 @@ def test_its_parents_are_sums_of_their_children(baseline, tree, make_dataset, tm
         assert figures["iou"][node.name] == pytest.approx(value, abs=1e-6)
 
 
+def test_figures_of_something_else_stay(baseline, make_dataset, tmp_path):
+    params, weights = baseline
+    data = make_dataset(tmp_path / "data")
+    (tmp_path / "metrics.json").write_text("{}")
+    with pytest.raises(SystemExit, match=r"has metrics\.json, not of an evaluation"):
+        main([str(weights), str(data.path), "--params", str(params), "--out", str(tmp_path)])
+    assert (tmp_path / "metrics.json").read_text() == "{}"
+
+
 def test_weights_of_another_network_are_refused(baseline, tree):
     params, weights = baseline
     save_file({"head.bias": torch.zeros(len(tree.leaves))}, weights)
