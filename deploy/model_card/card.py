@@ -42,6 +42,9 @@ def card_text(
             for expert, network in segmenter.experts.items()
         },
         epochs={expert: epochs(trained.experts[expert]) for expert in tree.experts},
+        rejecting=[
+            expert for expert in tree.experts if segmenter.settings.experts[expert].model.rejects
+        ],
         starts={
             expert: initial_weights(trained, trained.experts[expert]) for expert in tree.experts
         },
