@@ -39,9 +39,7 @@ def segment_tiles(segment: Segment, image: np.ndarray) -> Segmentation:
     whole = segment(image)
     height, width = image.shape[:2]
     sides = {min(side, height, width) for side in SIDES if max(height, width) > side}
-    if min(height, width) < LEAST:
-        return whole
-    if not sides:
+    if not sides or min(height, width) < LEAST:
         return whole
     values = WHOLE * whole.leaf_probabilities
     for side in sorted(sides):
