@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -58,8 +59,8 @@ class Frame:
     size: tuple[int, int]
     """Height and width of the original, which `image` is equal to or a smaller copy of."""
     sound: list[Any] = field(default_factory=list)
-    """Packets of the sound that the file has between this frame and the next. Their times begin
-    at the first frame, too."""
+    """Packets of the sound that is heard between this frame and the next. Their times begin at the
+    first frame, too."""
 
 
 class Clock:
@@ -115,7 +116,8 @@ class Video:
         invalid = require_av().error.InvalidDataError
         clock = Clock(float(1 / (self._stream.average_rate or 25)))
         streams = [stream for stream in (self._stream, self.sound) if stream is not None]
-        held, sound, start = None, [], 0.0
+        held, start = None, 0.0
+        sound: deque[Any] = deque()
         with _decode_errors():
             for packet in self._container.demux(streams):
                 if packet.stream is self.sound:
@@ -129,30 +131,41 @@ class Video:
                         clock.tick(None)
                 for frame in decoded:
                     time = None if self._is_timeless else frame.time
-                    if held is not None:
-                        yield self._with_sound(held, sound, start)
-                        sound = []
-                    elif time is not None:
-                        start = time
-                    held = self._upright(frame, clock.tick(time))
-                    if time is not None and abs(held.seconds - (time - start)) > MAX_DRIFT:
-                        self.first_jump = self.first_jump or held.seconds
+                    seconds = clock.tick(time)
+                    if held is None:
+                        start = time or 0.0
+                    else:
+                        if time is not None and abs(seconds - (time - start)) > MAX_DRIFT:
+                            self.first_jump = self.first_jump or seconds
+                        yield self._with_sound(held, sound, start, seconds)
+                    held = self._upright(frame, seconds)
             if held is None:
                 no_frame = "is damaged: no frame decodes" if self.damaged else "contains no frame"
                 raise DecodeError(no_frame)
             yield self._with_sound(held, sound, start)
 
-    def _with_sound(self, frame: Frame, packets: list[Any], start: float) -> Frame:
-        """The frame with those packets that are heard from the first frame on."""
-        if self.first_jump is None:
-            for packet in packets:
-                if packet.size and packet.pts is not None:
-                    packet.pts -= round(start / packet.time_base)
-                    packet.dts = packet.pts
-                    # No container takes sound that runs backwards, as in joined recordings.
-                    if packet.pts * packet.time_base >= -PRIMING and packet.pts > self._heard:
-                        self._heard = packet.pts
-                        frame.sound.append(packet)
+    def _with_sound(
+        self, frame: Frame, packets: deque[Any], start: float, until: float = math.inf
+    ) -> Frame:
+        """The frame with those packets that are heard from then `until` the next one, in seconds
+        from the first one on; they are taken out of `packets`, where later ones wait. None if the
+        times have jumped.
+
+        Decoders hold frames back, so sound that is heard long after a frame may come before it.
+        """
+        if self.first_jump is not None and frame.seconds >= self.first_jump:
+            packets.clear()
+        while packets:
+            packet = packets[0]
+            if packet.size and packet.pts is not None:
+                pts = packet.pts - round(start / packet.time_base)
+                if pts * packet.time_base >= until:
+                    break
+                # No container takes sound that runs backwards, as in joined recordings.
+                if pts * packet.time_base >= -PRIMING and pts > self._heard:
+                    packet.pts = packet.dts = self._heard = pts
+                    frame.sound.append(packet)
+            packets.popleft()
         return frame
 
     def _upright(self, frame: Any, seconds: float) -> Frame:

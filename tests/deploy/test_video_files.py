@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from unittest import mock
@@ -17,7 +18,7 @@ from predict_runs import decoded, index, outputs, run, write
 from tiny_segmenter import TREE, tiny_segmenter
 
 from deploy.predict.output_files import alpha
-from deploy.predict.video_reader import Frame
+from deploy.predict.video_reader import MAX_GAP, Frame
 from deploy.predict.video_writer import VideoWriter
 from final_model_stage.image_reader import DecodeError
 from preprocessing_stage.dataset.dataset_folder import read_labels
@@ -26,9 +27,15 @@ RATE = 44100
 LOSSLESS = "png"
 
 
-def with_sound(path: Path, codec: str = "aac", start: float = 0.0, rate: int = RATE) -> None:
-    """12 frames in 1.2 s from `start` on, and 1.3 s of sound from a little before, with a click
-    half a second after the first frame."""
+def with_sound(
+    path: Path,
+    codec: str = "aac",
+    start: float = 0.0,
+    rate: int = RATE,
+    times: Sequence[float] = [k / 10 for k in range(12)],
+) -> None:
+    """Frames at these seconds from `start` on, and sound from a little before the first to a little
+    after the last, with a click half a second after the first frame."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10, options={"bf": "2"})
         stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
@@ -38,13 +45,13 @@ def with_sound(path: Path, codec: str = "aac", start: float = 0.0, rate: int = R
         sound.layout = "mono"
         kind = sound.codec_context.codec.audio_formats[0].name
         to_kind = av.AudioResampler(format=kind, layout="mono", rate=rate)
-        samples = np.zeros((1, round(1.3 * rate)), np.int16)
+        samples = np.zeros((1, round((times[-1] + 0.2) * rate)), np.int16)
         lead = 0.0 if path.suffix == ".avi" else 0.1  # AVI has no times: all begins at once
         samples[0, round((0.5 + lead) * rate) : round((0.5 + lead) * rate) + 99] = 30_000
         block = sound.codec_context.frame_size or 1024
-        for seed in range(12):
+        for seed, seconds in enumerate(times):
             frame = av.VideoFrame.from_image(photograph((48, 64), seed))
-            frame.pts, frame.time_base = round((start + seed / 10) * 1000), Fraction(1, 1000)
+            frame.pts, frame.time_base = round((start + seconds) * 1000), Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
         for first in range(0, samples.shape[1] - block, block):
@@ -223,6 +230,18 @@ def test_where_the_times_jump_the_sound_ends(place: Path) -> None:
             packet.pts * packet.time_base for packet in container.demux(audio=0) if packet.size
         )
     assert 0.9 < last < 1.4
+
+
+def test_sound_within_a_gap_is_left_out(place: Path) -> None:
+    with_sound(place / "clip.mp4", times=[0, 0.1, 0.2, 0.3, MAX_GAP + 5, MAX_GAP + 5.1])
+    assert run("clip.mp4", "--cutout") == 0
+    [note] = index()["clip"]["notes"]
+    jump = float(re.findall(r"jump at (\d+\.\d) s; sound ends there", note)[0])
+    assert jump < MAX_GAP
+    for name in ("out/clip.mp4", "out/cutout/clip.mov"):
+        with av.open(name) as container:
+            packets = [packet for packet in container.demux(audio=0) if packet.size]
+        assert jump - 0.2 < packets[-1].pts * packets[-1].time_base < jump + 0.1
 
 
 def test_sound_that_overlaps_in_joined_recordings_does_not_stop_the_video(place: Path) -> None:
