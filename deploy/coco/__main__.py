@@ -100,9 +100,13 @@ def coco_file(folder: Path, polygons: bool, min_area: int) -> dict[str, Any]:
 def pieces(labels: np.ndarray, polygons: bool, min_area: int) -> Iterator[Mapping[str, Any]]:
     """The classes of each connected piece of the foreground, largest piece first.
 
-    labels: (H, W) uint8. min_area: pixels of a class in a piece.
+    labels: (H, W) uint8. min_area: pixels of a class in a piece. Raises ImportError that says what
+    to install.
     """
-    from pycocotools import mask as coco
+    try:
+        from pycocotools import mask as coco
+    except ImportError as error:
+        raise ImportError(f"{error}; COCO files need: pip install '.[convert]'") from error
 
     numbers = number_people(labels, min_area)
     for instance in range(1, int(numbers.max()) + 1):

@@ -19,9 +19,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.export.formats import FOLDER, FORMATS, new_file, new_folder
-from deploy.export.verify import draw_images, find_photographs, latency, verify
-from final_model_stage.torch_segmenter import TorchSegmenter
+from deploy.needs_pytorch import exits_without_pytorch
+
+with exits_without_pytorch():
+    from deploy.export.formats import FOLDER, FORMATS, new_file, new_folder
+    from deploy.export.verify import draw_images, find_photographs, latency, verify
+    from final_model_stage.torch_segmenter import TorchSegmenter
 
 
 def main(argv: Sequence[str] | None = None) -> None:

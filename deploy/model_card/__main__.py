@@ -15,13 +15,16 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.model_card.card import CARD, card_text, mismatches
-from final_model_stage.torch_segmenter import TorchSegmenter
+from deploy.needs_pytorch import exits_without_pytorch
 from preprocessing_stage.dataset.atomic_write import atomic_write
 from preprocessing_stage.dataset.user_error import UserError, exits_on_user_error
 from preprocessing_stage.params import load_preprocessing_params
 from preprocessing_stage.paths import PARAMS_FILE
 from train_stage.params import load_train_params
+
+with exits_without_pytorch():
+    from deploy.model_card.card import CARD, card_text, mismatches
+    from final_model_stage.torch_segmenter import TorchSegmenter
 
 
 @exits_on_user_error()

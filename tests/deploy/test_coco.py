@@ -192,3 +192,15 @@ def test_without_scipy_the_remedy_comes_before_anything_runs(
     assert run("a.png", "--instances") == 2
     assert "need scipy: pip install '.[convert]'" in capsys.readouterr().err
     assert not Path("out").exists()
+
+
+def test_without_pycocotools_the_file_is_not_made_and_the_remedy_said(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("a.png")
+    assert run("a.png") == 0
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    with pytest.raises(SystemExit, match="2"):
+        export(monkeypatch, "out", "--out", "people.json")
+    assert "pip install '.[convert]'" in capsys.readouterr().err
+    assert not Path("people.json").exists()
