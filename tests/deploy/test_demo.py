@@ -207,8 +207,8 @@ def test_a_missing_package_is_named(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("port", ["-1", "65536", "http"])
+@pytest.mark.parametrize("port", ["0", "-1", "65536", "http"])
 def test_a_port_that_there_is_none_of_is_refused(port, capsys):
     with pytest.raises(SystemExit):
         demo._parser().parse_args(["--port", port])
-    assert f"--port: {port} is not a port from 0 to 65535" in capsys.readouterr().err
+    assert f"--port: {port} is not a port from 1 to 65535" in capsys.readouterr().err
