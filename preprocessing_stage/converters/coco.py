@@ -105,7 +105,7 @@ def _read(path: Path) -> Any:
         from pycocotools.coco import COCO
     except ImportError as error:
         raise UserError("COCO needs pycocotools: pip install '.[convert]'") from error
-    content, problems = read_json(path, _Instances)
+    content, problems = read_json(path, _Instances, path.parent)
     if problems:
         raise DatasetError(DatasetFolder(path.parent), problems)
     count = len(content["annotations"])

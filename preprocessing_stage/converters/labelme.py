@@ -12,7 +12,13 @@ import numpy as np
 from PIL import Image, ImageDraw
 from pydantic import BaseModel, ConfigDict, Field
 
-from preprocessing_stage.converters.source import Source, SourceSample, plain_id, read_json
+from preprocessing_stage.converters.source import (
+    Source,
+    SourceSample,
+    files,
+    read_json,
+    sample_id,
+)
 from preprocessing_stage.dataset.check_dataset import DatasetError
 from preprocessing_stage.dataset.dataset_folder import DatasetFolder
 
@@ -37,43 +43,44 @@ class _File(BaseModel):
 
 
 def labelme_source(folder: Path) -> Source:
-    """All JSON files of a folder. Raises ValueError, DatasetError with all that does not fit."""
-    paths = sorted(folder.glob("*.json"))
+    """All JSON files of a folder and below it. Raises OSError, ValueError, DatasetError with all
+    that does not fit."""
+    paths = files(folder, (".json",))
     if not paths:
         raise ValueError(f"{folder}: has no .json of labelme")
-    read = {path: _read(path) for path in paths}
+    read = {path.relative_to(folder): _read(path, folder) for path in paths}
     if problems := [problem for _, some in read.values() for problem in some]:
         raise DatasetError(DatasetFolder(folder), problems)
-    files = {path: file for path, (file, _) in read.items()}
-    for file in files.values():
+    content = {path: file for path, (file, _) in read.items()}
+    for file in content.values():
         for shape in file["shapes"]:
             shape.setdefault("shape_type", "polygon")
     names = {"background": "background"}  # labels that differ in case alone are one class
-    for label in sorted({shape["label"] for file in files.values() for shape in file["shapes"]}):
+    for label in sorted({shape["label"] for file in content.values() for shape in file["shapes"]}):
         names.setdefault(label.casefold(), label)
     id_of = {key: i for i, key in enumerate(names)}
     samples = []
-    for path, file in files.items():
-        image = path.parent / file["imagePath"].replace("\\", "/")
+    for path, file in content.items():
+        image = folder / path.parent / file["imagePath"].replace("\\", "/")
         if not image.is_file():
-            problems.append(f"{path.name}: there is no {image}")
+            problems.append(f"{path}: there is no {image}")
         if odd := sorted({s["shape_type"] for s in file["shapes"]} - {*_SHAPES}):
-            problems.append(f"{path.name}: shapes {odd} cover no area; take {', '.join(_SHAPES)}")
+            problems.append(f"{path}: shapes {odd} cover no area; take {', '.join(_SHAPES)}")
         problems += [
-            f"{path.name}: shapes.{number} ({shape['label']}) is a {shape['shape_type']}, needs 2 "
+            f"{path}: shapes.{number} ({shape['label']}) is a {shape['shape_type']}, needs 2 "
             f"points, has {len(shape['points'])}; draw it again"
             for number, shape in enumerate(file["shapes"])
             if not _has_enough_points(shape)
         ]
-        samples.append(SourceSample(plain_id(path.stem), image, partial(draw_shapes, file, id_of)))
+        samples.append(SourceSample(sample_id(path), image, partial(draw_shapes, file, id_of)))
     if problems:
         raise DatasetError(DatasetFolder(folder), problems)
     return Source(dict(enumerate(names.values())), samples)
 
 
-def _read(path: Path) -> tuple[Any, list[str]]:
+def _read(path: Path, folder: Path) -> tuple[Any, list[str]]:
     """Without the photograph that labelme puts into its files."""
-    content, problems = read_json(path, _File)
+    content, problems = read_json(path, _File, folder)
     if isinstance(content, dict):
         content.pop("imageData", None)
     return content, problems

@@ -51,7 +51,12 @@ def files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """With these endings, in the folder and below it. Raises OSError."""
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder}: no such folder")
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        # An archive made by macOS has a `._x.png` for each `x.png`, which is no picture.
+        if path.suffix.lower() in suffixes and not path.name.startswith("._")
+    )
 
 
 def sample_id(name: Path) -> str:
@@ -65,17 +70,18 @@ def plain_id(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip()
 
 
-def read_json(path: Path, model: type[BaseModel]) -> tuple[Any, list[str]]:
-    """What a JSON file holds, and what of it is not as in `model`, a line each."""
+def read_json(path: Path, model: type[BaseModel], folder: Path) -> tuple[Any, list[str]]:
+    """What a JSON file in a folder holds, and what of it is not as in `model`, a line each."""
+    name = str(path.relative_to(folder))
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        return None, [f"{path.name}: no JSON: {error}"]
+        return None, [f"{name}: no JSON: {error}"]
     try:
         model.model_validate(content)
     except ValidationError as error:
         return content, [
-            f"{'.'.join(map(str, (path.name, *problem['loc'])))}: {problem['msg']}, "
+            f"{'.'.join(map(str, (name, *problem['loc'])))}: {problem['msg']}, "
             f"got {reprlib.repr(problem['input'])}"
             for problem in error.errors(include_url=False)
         ]

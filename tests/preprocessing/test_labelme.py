@@ -32,6 +32,27 @@ def test_labels_that_differ_in_case_alone_are_one_class(tmp_path: Path) -> None:
     assert (source.samples[0].read_labels()[:4, :4] == 1).all()
 
 
+def test_folders_below_become_part_of_the_ids_and_of_messages(tmp_path: Path) -> None:
+    for name in ("a", "day 1/a", "day 2/a"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        annotate((tmp_path / name).parent, "a", ("cat", "rectangle", [[0, 0], [3, 3]]))
+    samples = labelme_source(tmp_path).samples
+    assert [sample.id for sample in samples] == ["a", "day 1_a", "day 2_a"]
+    assert [sample.image.parent.name for sample in samples][1:] == ["day 1", "day 2"]
+    assert all((sample.read_labels()[:4, :4] == 1).all() for sample in samples)
+    (tmp_path / "day 2/a.json").write_text("{")
+    with pytest.raises(DatasetError, match="day 2/a.json: no JSON"):
+        labelme_source(tmp_path)
+
+
+def test_what_macos_puts_beside_files_of_an_archive_is_left_out(tmp_path: Path) -> None:
+    annotate(tmp_path, "a", ("cat", "rectangle", [[0, 0], [3, 3]]))
+    for folder in (tmp_path, tmp_path / "__MACOSX"):
+        folder.mkdir(exist_ok=True)
+        (folder / "._a.json").write_bytes(b"\0\5\x16\7")
+    assert [sample.id for sample in labelme_source(tmp_path).samples] == ["a"]
+
+
 def test_the_photograph_in_the_file_is_not_kept(tmp_path: Path) -> None:
     annotate(tmp_path, "a", ("cat", "rectangle", [[0, 0], [3, 3]]))
     content = json.loads((tmp_path / "a.json").read_text()) | {"imageData": "Zm9v"}
