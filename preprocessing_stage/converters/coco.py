@@ -55,7 +55,8 @@ class _Instances(BaseModel):
 
 def coco_source(annotations: dict[str, Path], images: Path) -> Source:
     """A source of one file or of one for each split. Raises ValueError, DatasetError with all that
-    is wrong with a file, or UserError without pycocotools. Says how many annotations have no area.
+    is wrong with a file, or UserError without pycocotools. Says how many annotations have no area,
+    and how many are crowds.
 
     annotations: split -> file of instances; one file under "" has no split. images: folder of the
     photographs, whose `file_name` may hold folders.
@@ -112,6 +113,13 @@ def _read(path: Path) -> Any:
     content["annotations"] = [one for one in content["annotations"] if _has_area(one)]
     if empty := count - len(content["annotations"]):
         print(f"{path}: {empty} of {count} annotations, without area, left out", file=sys.stderr)
+    if crowds := sum(bool(one.get("iscrowd")) for one in content["annotations"]):
+        # Of CVAT (datumaro), whatever was painted with its brush.
+        print(
+            f"{path}: {crowds} of {count} annotations are crowds (iscrowd), which become 255; "
+            "where the program that wrote them means masks, set iscrowd to 0",
+            file=sys.stderr,
+        )
     found = COCO()
     found.dataset = content
     with redirect_stdout(StringIO()):  # it reports each step

@@ -81,7 +81,9 @@ def rectangle(number: int, category: int, width: int, crowd: bool = False) -> di
 
 @pytest.mark.parametrize("order", permutations([(1, 6, False), (2, 3, False), (3, 9, True)]))
 def test_small_instances_lie_over_large_ones_and_all_over_crowds(
-    tmp_path: Path, order: tuple[tuple[int, int, bool], ...]
+    tmp_path: Path,
+    order: tuple[tuple[int, int, bool], ...],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     pytest.importorskip("pycocotools")
     content = {
@@ -94,6 +96,7 @@ def test_small_instances_lie_over_large_ones_and_all_over_crowds(
     [sample] = coco_source({"": tmp_path / "a.json"}, tmp_path).samples
     expected = 3 * [2] + 3 * [1] + 3 * [IGNORED] + [0]
     np.testing.assert_array_equal(sample.read_labels(), [expected] * 4)
+    assert "1 of 3 annotations are crowds" in capsys.readouterr().err
 
 
 def test_annotations_without_area_are_left_out_and_counted(
@@ -112,4 +115,6 @@ def test_annotations_without_area_are_left_out_and_counted(
     (tmp_path / "a.jpg").touch()
     [sample] = coco_source({"": tmp_path / "a.json"}, tmp_path).samples
     np.testing.assert_array_equal(sample.read_labels(), [6 * [1] + 4 * [0]] * 4)
-    assert "a.json: 3 of 5 annotations, without area, left out" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "a.json: 3 of 5 annotations, without area, left out" in said
+    assert "crowds" not in said

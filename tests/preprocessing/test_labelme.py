@@ -41,7 +41,7 @@ def test_folders_below_become_part_of_the_ids_and_of_messages(tmp_path: Path) ->
     assert [sample.image.parent.name for sample in samples][1:] == ["day 1", "day 2"]
     assert all((sample.read_labels()[:4, :4] == 1).all() for sample in samples)
     (tmp_path / "day 2/a.json").write_text("{")
-    with pytest.raises(DatasetError, match="day 2/a.json: no JSON"):
+    with pytest.raises(DatasetError, match=r"day 2/a\.json: no JSON"):
         labelme_source(tmp_path)
 
 
