@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(
             f"{arguments.metrics}: holds no figures; give the metrics.json of evaluate_segmenter"
         )
-    if found := mismatches(folder, segmenter.tree, preprocessing.class_tree, figures):
+    params_tree = preprocessing.class_tree
+    if found := mismatches(folder, segmenter.settings, params_tree, trained, figures):
         raise UserError("\n".join(found))
     card = card_text(segmenter, folder.resolve().name, figures, preprocessing.data, trained)
     with atomic_write(folder / CARD, encoding="utf-8") as file:

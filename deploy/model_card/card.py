@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from final_model_stage.chain.settings import Settings
 from final_model_stage.reporting.levels import Level, read_levels
 from final_model_stage.reporting.templates import fill
 from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage.dataset.class_tree import ClassTree, Node
 from preprocessing_stage.params import DataParams
 from train_stage.expert_params import ExpertParams
+from train_stage.model_params import ModelParams
 from train_stage.params import SHARED, TrainParams
 from train_stage.phases import phases
 
@@ -91,10 +93,18 @@ def tree_lines(node: Node) -> list[str]:
 
 
 def mismatches(
-    folder: Path, tree: ClassTree, params_tree: ClassTree, figures: Mapping[str, Any]
+    folder: Path,
+    settings: Settings,
+    params_tree: ClassTree,
+    trained: TrainParams,
+    figures: Mapping[str, Any],
 ) -> list[str]:
-    """Reasons why a card in `folder` would be wrong or get lost, one line each."""
+    """Reasons why a card in `folder` would be wrong or get lost, one line each.
+
+    settings: of the segmenter. Others: of the params, and the content of metrics.json.
+    """
     found = []
+    tree = settings.class_tree
     workspace = folder.resolve().parent.parent
     if folder.resolve() == workspace / "models/segmenter" and (workspace / "dvc.yaml").exists():
         found.append(
@@ -108,6 +118,15 @@ def mismatches(
         found.append(
             f"{folder}: its class tree differs from that of the params; give its own with --params"
         )
+    else:
+        for name, expert in settings.experts.items():
+            own = _network(expert.model, expert.input_size)
+            params = trained.experts[name]
+            if own != (other := _network(params.model, params.last_input_size)):
+                found.append(
+                    f"{folder}: its expert {name} is {own}, that of the params {other}; give the "
+                    "params that it was trained with, with --params"
+                )
     if figures.get("split", "val") != "val" or figures.get("fast"):
         found.append(
             f"the metrics are of the split {figures['split']}{', --fast' * figures['fast']}; "
@@ -121,3 +140,7 @@ def mismatches(
             "python -m final_model_stage.evaluate_segmenter"
         )
     return found
+
+
+def _network(model: ModelParams, input_size: int) -> str:
+    return f"{model.encoder} at {input_size} pixels"

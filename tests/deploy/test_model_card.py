@@ -28,7 +28,7 @@ def workspace(request, tmp_path, params_file, monkeypatch):
         **{"data.description": "photographs of <cats> & dogs", "data.licence": "all mine"},
     )
     write_results(tmp_path / "results", tree)
-    make_segmenter(tree).save(tmp_path / "mine")
+    make_segmenter(tree, feeding={"input_size": 32}).save(tmp_path / "mine")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -95,6 +95,17 @@ def test_every_mismatch_is_reported_at_once(workspace, params_file):
     message = str(refused.value)
     assert "class tree differs from that of the params" in message and "--params" in message
     assert "metrics are of the classes cat" in message and "evaluate_segmenter" in message
+    assert not (workspace / "mine/README.md").exists()
+
+
+def test_params_of_other_networks_are_refused(workspace, params_file):
+    tree = TorchSegmenter.load("mine").tree
+    (workspace / "other").mkdir()
+    params = params_file(workspace / "other", tree=tree.to_dict(), **{"train.input_size": 64})
+    root = tree.root.name
+    expected = rf"mine: its expert {root} is unet at 32 pixels, that of the params unet at 64 pixel"
+    with pytest.raises(SystemExit, match=expected):
+        model_card.main(["mine", "results/final/metrics.json", "--params", str(params)])
     assert not (workspace / "mine/README.md").exists()
 
 
