@@ -13,6 +13,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from final_model_stage.chain.settings import make_settings
@@ -23,8 +24,10 @@ from final_model_stage.params import load_final_params
 from final_model_stage.print_results import table
 from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage.dataset.atomic_write import write_json
+from preprocessing_stage.dataset.check_dataset import DatasetError
+from preprocessing_stage.dataset.check_listing import listing_problems
 from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
-from preprocessing_stage.dataset.user_error import exits_on_user_error
+from preprocessing_stage.dataset.user_error import UserError, exits_on_user_error
 from preprocessing_stage.params import load_preprocessing_params
 from preprocessing_stage.paths import PARAMS_FILE
 from train_stage.model import Expert
@@ -32,16 +35,23 @@ from train_stage.params import load_train_params
 
 
 def flat_segmenter(weights: Path, params: Path = PARAMS_FILE) -> TorchSegmenter:
-    """The network of `weights` as a chain of one expert. Raises OSError, RuntimeError."""
+    """The network of `weights` as a chain of one expert. Raises OSError, UserError."""
     preprocessing, final = load_preprocessing_params(params), load_final_params(params)
     shared, tree = load_train_params(params).shared, preprocessing.class_tree.flat()
     network = Expert(shared.model, tree.leaves_of_children(tree.root.name))
-    network.load_state_dict(load_file(weights))
+    try:
+        network.load_state_dict(load_file(weights))
+    except (SafetensorError, RuntimeError) as error:
+        raise UserError(
+            f"{weights}: no shared network of {params}: {str(error).splitlines()[-1].strip()}; "
+            "give the params that it was trained with as --params"
+        ) from error
     experts = {tree.root.name: shared}
     settings = make_settings(tree, preprocessing.data.longest_side, final, experts)
     return TorchSegmenter(settings, {tree.root.name: network}, final.precision)
 
 
+@exits_on_user_error()
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -52,13 +62,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", choices=SPLITS, default="val")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(argv)
-    with exits_on_user_error():
-        make_folder(arguments.out)
     final = load_final_params(arguments.params)
     segmenter = flat_segmenter(arguments.weights, arguments.params)
-    evaluation = evaluate(segmenter, DatasetFolder(arguments.data), arguments.split)
     # Its leaves are in the flat tree's order.
     tree = load_preprocessing_params(arguments.params).class_tree
+    folder = DatasetFolder(arguments.data)
+    if problems := listing_problems(folder, tree, [arguments.split]):
+        raise DatasetError(folder, problems)
+    make_folder(arguments.out)
+    evaluation = evaluate(segmenter, folder, arguments.split)
     figures = summary(evaluation.counts, {}, tree, resamplings=final.bootstrap, seed=final.seed)
     write_json(arguments.out / METRICS, figures)
     print(table(figures))

@@ -53,8 +53,21 @@ def test_figures_of_something_else_stay(baseline, make_dataset, tmp_path):
     assert (tmp_path / "metrics.json").read_text() == "{}"
 
 
-def test_weights_of_another_network_are_refused(baseline, tree):
+def test_what_does_not_fit_is_told_in_a_line(baseline, tree, make_dataset, tmp_path):
     params, weights = baseline
+    data, out = make_dataset(tmp_path / "data").path, tmp_path / "out"
+
+    def run(weights, data):
+        main([str(weights), str(data), "--params", str(params), "--out", str(out)])
+
+    with pytest.raises(SystemExit, match=r"No such file .*gone\.safetensors"):
+        run(tmp_path / "gone.safetensors", data)
+    with pytest.raises(SystemExit, match=r"gone: no such folder"):
+        run(weights, tmp_path / "gone")
     save_file({"head.bias": torch.zeros(len(tree.leaves))}, weights)
-    with pytest.raises(RuntimeError, match="Missing key"):
-        flat_segmenter(weights, params)
+    with pytest.raises(SystemExit, match=r"shared\.safetensors: no shared network of .*--params"):
+        run(weights, data)
+    weights.write_bytes(b"damaged")
+    with pytest.raises(SystemExit, match=r"shared\.safetensors: no shared network of .*--params"):
+        run(weights, data)
+    assert not out.exists()
