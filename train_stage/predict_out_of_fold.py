@@ -48,10 +48,11 @@ def main() -> None:
         )
     found = np.zeros((len(train), leaves, size, size), np.uint8)
     means = np.zeros((len(val), leaves, size, size), np.float32)
-    is_global_zero = True
+    is_global_zero, tasks = True, []
     for fold in range(folds):
         held_out = list(range(fold, len(train), folds))
         task = Task.of_fold(fold, frozenset(train.rows[i].id for i in held_out))
+        tasks.append(task)
         trainer = run(task)
         is_global_zero = trainer.fabric.is_global_zero
         if is_global_zero:
@@ -60,7 +61,9 @@ def main() -> None:
             for some, predicted in predict(task, trainer, val, range(len(val)), size):
                 means[some] += predicted / folds
     if is_global_zero:
-        if load_train_params().out_of_fold != params.out_of_fold:
+        # A fold by itself does not know that the others had another tree or `swap`.
+        is_current = all(task.is_current for task in tasks)
+        if not is_current or load_train_params().out_of_fold != params.out_of_fold:
             raise UserError(
                 "out_of_fold: params.yaml was edited during the training; the networks are kept, "
                 "run again for the params of before or for the new ones"

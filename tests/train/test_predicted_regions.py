@@ -214,14 +214,26 @@ def test_nobody_predicts_what_it_was_trained_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_params_edited_meanwhile_are_not_recorded_for_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("former", "new"),
+    [
+        ('"map_size": 16', '"map_size": 24'),
+        ('"swap": []', '"swap": [["upper", "lower"]]'),
+        ('"lower": 2', '"lower": 3'),
+    ],
+)
+def test_params_edited_meanwhile_are_not_recorded_for_it(
+    former: str, new: str, tmp_path: Path
+) -> None:
+    """Nor are folds before and after the edit taken for one."""
     write_project(tmp_path, train=4, regions="predicted")
     run = predict_out_of_fold.run
 
     def edit_and_run(task: Task) -> object:
         trained = run(task)
         text = (tmp_path / "params.yaml").read_text()
-        (tmp_path / "params.yaml").write_text(text.replace('"map_size": 16', '"map_size": 24'))
+        assert former in text or new in text
+        (tmp_path / "params.yaml").write_text(text.replace(former, new))
         return trained
 
     with (
