@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -128,6 +129,8 @@ def launch(task: Task) -> tuple[Fabric, str]:
     present, wanted = torch.cuda.device_count(), task.machine.devices
     if accelerator == "cuda" and wanted > present:
         raise UserError(f"machine.devices: is {wanted}, this machine has GPUs: {present}")
+    if torch.distributed.is_torchelastic_launched():
+        _check_torchrun(wanted)
     keep_freed_memory()
     fabric = Fabric(accelerator=accelerator, devices=wanted, precision=precision)
     fabric.launch()
@@ -137,6 +140,23 @@ def launch(task: Task) -> tuple[Fabric, str]:
             "another; set one of them"
         )
     return fabric, precision
+
+
+def _check_torchrun(devices: int) -> None:
+    """Raises UserError if torchrun started other processes than Fabric expects, which then would
+    not train together."""
+    started, total = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+    machines, expected = total // started, int(os.environ.get("LT_NUM_NODES", "1"))
+    if started != devices:
+        raise UserError(
+            f"machine.devices: is {devices}, but torchrun starts {started} on this machine; set it "
+            f"to {started}, or --nproc-per-node to {devices}"
+        )
+    if machines != expected:
+        raise UserError(
+            f"LT_NUM_NODES: is {expected}, but torchrun starts processes on {machines} machines; "
+            f"set it to {machines} on each of them"
+        )
 
 
 def make_checkpoint(task: Task, fabric: Fabric, precision: str) -> Checkpoint:

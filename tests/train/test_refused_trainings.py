@@ -135,3 +135,21 @@ def test_a_batch_that_processes_cannot_share_is_refused(tmp_path: Path) -> None:
         pytest.raises(SystemExit, match=r"batch_size: 4 is no multiple of the 3 processes"),
     ):
         train(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("on_each", "in_all", "refusal"),
+    [
+        ("2", "2", r"machine\.devices: is 1, but torchrun starts 2 on this machine"),
+        ("1", "2", r"LT_NUM_NODES: is 1, but torchrun starts processes on 2 machines"),
+    ],
+)
+def test_processes_of_torchrun_that_would_not_train_together_are_refused(
+    on_each: str, in_all: str, refusal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_project(tmp_path)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", on_each)
+    monkeypatch.setenv("WORLD_SIZE", in_all)
+    with pytest.raises(SystemExit, match=refusal):
+        train(tmp_path)
