@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import pytest
@@ -145,7 +147,24 @@ def test_a_single_level_has_no_errors_from_above(tiny_params, tmp_path):
     params = tiny_params(tree=tree.to_dict())
     page = report.report(params, write_results(tmp_path / "results", tree))
     assert "Oracle parents</h2>" not in page
-    Page(page)
+    assert "chain of 1 expert<" in page
+    found = Page(page)
+    assert {a.removeprefix("#") for a in found.addresses if a.startswith("#")} == set(found.ids)
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium: apt-get install chromium")
+def test_tables_are_as_wide_as_long_names_need(tiny_params, tmp_path):
+    leaves = {f"{side} lower arm with the hand": i for i, side in enumerate(("left", "right"), 1)}
+    tree = ClassTree({"image": {"background": 0, "person": {"arms": leaves, "head": 3}}})
+    params = tiny_params(tree=tree.to_dict())
+    page = report.report(params, write_results(tmp_path / "results", tree))
+    fits = (
+        "[...document.querySelectorAll('.narrow > div')].every(d => d.scrollWidth <= d.clientWidth)"
+    )
+    (tmp_path / "page.html").write_text(f"{page}<script>document.title = {fits}</script>")
+    shown = ["--headless", "--no-sandbox", "--dump-dom", (tmp_path / "page.html").as_uri()]
+    done = subprocess.run(["chromium", *shown], capture_output=True, text=True, check=True)
+    assert "<title>true</title>" in done.stdout
 
 
 def test_a_template_that_asks_for_what_is_not_there_fails(tmp_path):
