@@ -253,7 +253,7 @@ def unlisted_sides(tree: ClassTree) -> list[tuple[str, str]]:
 
 def _right_of(name: str) -> Iterator[str]:
     """What the right one may be called if `name` is the left one of two."""
-    for left, right in (("left", "right"), ("Left", "Right")):
+    for left, right in (("left", "right"), ("Left", "Right"), ("лев", "прав"), ("Лев", "Прав")):
         if left in name:
             yield name.replace(left, right, 1)
     if name.startswith("l_"):

@@ -65,6 +65,10 @@ def test_sides_that_are_in_no_pair_are_pointed_out() -> None:
         {"person": {"up_leg_l": 1, "up_leg_r": 2, "l_leg": 3, "hand": 4, "r_hand": 5}}
     )
     assert unlisted_sides(twice) == [("up_leg_l", "up_leg_r")]
+    names = {"левая рука": 1, "правая рука": 2, "Левый глаз": 3, "Правый глаз": 4}
+    russian = ClassTree({"person": {"фон": 0, "body": names}})
+    pairs = [("Левый глаз", "Правый глаз"), ("левая рука", "правая рука")]
+    assert unlisted_sides(russian) == pairs
 
 
 def test_check_params_warns_of_them(
