@@ -24,7 +24,7 @@ WHOLE = 0.25
 """Weight of the prediction for the whole beside that of the squares: enough for people larger
 than a square, too little to overrule the squares where the whole sees nobody."""
 
-LEAST = 64
+MIN_SIDE = 64
 """Pixels of the shorter side; a narrower strip shows nobody and has thousands of squares."""
 OBLONG = 3
 """Sides to one another from which on many people are missed without squares."""
@@ -32,14 +32,14 @@ OBLONG = 3
 
 def segment_tiles(segment: Segment, image: np.ndarray) -> Segmentation:
     """The prediction for `image`, RGB (h, w, 3) uint8; as it is if that is no longer than a square,
-    or narrower than LEAST.
+    or narrower than MIN_SIDE.
 
     A pixel's label is the leaf of the largest average, whatever the segmenter's `mode`.
     """
     whole = segment(image)
     height, width = image.shape[:2]
     sides = {min(side, height, width) for side in SIDES if max(height, width) > side}
-    if not sides or min(height, width) < LEAST:
+    if not sides or min(height, width) < MIN_SIDE:
         return whole
     values = WHOLE * whole.leaf_probabilities
     for side in sorted(sides):

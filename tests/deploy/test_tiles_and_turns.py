@@ -38,7 +38,7 @@ def of_each_pixel(image: np.ndarray) -> Segmentation:
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiles, "SIDES", (24, 32))
-    monkeypatch.setattr(tiles, "LEAST", 1)
+    monkeypatch.setattr(tiles, "MIN_SIDE", 1)
 
 
 @pytest.mark.usefixtures("small_tiles")
