@@ -11,17 +11,22 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from final_model_stage.evaluation.confusion_counts import evaluate
 from final_model_stage.evaluation.metrics import summary
 from final_model_stage.evaluation.result_files import make_folder, write_results
 from final_model_stage.params import load_final_params
 from final_model_stage.print_results import table
-from final_model_stage.torch_segmenter import TorchSegmenter
 from preprocessing_stage.dataset.check_dataset import DatasetError
 from preprocessing_stage.dataset.check_listing import listing_problems
 from preprocessing_stage.dataset.dataset_folder import SPLITS, DatasetFolder
-from preprocessing_stage.dataset.user_error import exits_on_user_error
+from preprocessing_stage.dataset.user_error import (
+    exits_on_user_error,
+    exits_without_pytorch,
+)
 from preprocessing_stage.paths import PARAMS_FILE
+
+with exits_without_pytorch():
+    from final_model_stage.evaluation.confusion_counts import evaluate
+    from final_model_stage.torch_segmenter import TorchSegmenter
 
 
 @exits_on_user_error()

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.needs_pytorch import exits_without_pytorch
+from preprocessing_stage.dataset.user_error import exits_without_pytorch
 
 with exits_without_pytorch():
     from deploy.export.formats import FOLDER, FORMATS, new_file, new_folder

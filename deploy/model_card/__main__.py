@@ -15,9 +15,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.needs_pytorch import exits_without_pytorch
 from preprocessing_stage.dataset.atomic_write import atomic_write
-from preprocessing_stage.dataset.user_error import UserError, exits_on_user_error
+from preprocessing_stage.dataset.user_error import (
+    UserError,
+    exits_on_user_error,
+    exits_without_pytorch,
+)
 from preprocessing_stage.params import load_preprocessing_params
 from preprocessing_stage.paths import PARAMS_FILE
 from train_stage.params import load_train_params

@@ -24,3 +24,15 @@ def exits_on_user_error(*others: type[Exception]) -> Iterator[None]:
         yield
     except mistakes as error:
         raise SystemExit(str(error)) from error
+
+
+@contextmanager
+def exits_without_pytorch() -> Iterator[None]:
+    """The block of those imports of a command that need the pipeline's packages, which
+    `pip install .` and `source ./setup.sh predict` leave out; it ends with what to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise SystemExit(
+            f"{error}; this command needs PyTorch: pip install -r requirements.txt"
+        ) from error

@@ -33,10 +33,3 @@ def test_without_pytorch_a_script_helps_or_says_what_it_needs(name: str) -> None
     assert ran.returncode == (1 if needs else 0), ran.stderr
     assert ("pip install -r requirements.txt" in ran.stderr) == needs
     assert "Traceback" not in ran.stderr and ("usage:" in ran.stdout) != needs
-
-
-def test_with_pytorch_they_help() -> None:
-    from deploy import evaluate
-    from final_model_stage import evaluate_segmenter
-
-    assert evaluate.main is evaluate_segmenter.main
