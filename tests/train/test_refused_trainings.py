@@ -109,6 +109,35 @@ def test_fewer_samples_than_processes_can_share_are_refused(tmp_path: Path) -> N
         train(tmp_path)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["is killed by signal: Killed. ", "exited unexpectedly"])
+def test_a_dead_loader_worker_ends_the_run_in_words(tmp_path: Path, end: str) -> None:
+    write_project(tmp_path)
+    dead = RuntimeError(f"DataLoader worker (pid 7) {end}")
+    words = end.rstrip(". ")
+    message = rf"^person: DataLoader worker \(pid 7\) {words}\. Run again, finished epochs stay"
+    with (
+        mock.patch.object(Trainer, "train_epoch", side_effect=dead),
+        pytest.raises(SystemExit, match=message),
+    ):
+        train(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("can't allocate memory: 9 bytes")],
+)
+def test_want_of_memory_ends_the_run_in_words(tmp_path: Path, error: Exception) -> None:
+    write_project(tmp_path)
+    words = r"memory.*\. Run again, .*; batch_size or input_size of experts\.person may be smaller"
+    with (
+        mock.patch.object(Trainer, "train_epoch", side_effect=error),
+        pytest.raises(SystemExit, match=words),
+    ):
+        train(tmp_path)
+
+
 def test_more_devices_than_there_are_gpus_are_refused(tmp_path: Path) -> None:
     write_project(tmp_path, devices=4)
     with (

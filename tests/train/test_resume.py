@@ -37,7 +37,6 @@ from preprocessing_stage.paths import STATISTICS
 from train_stage import trainer as training_module
 from train_stage.checkpoint import FINISHED, Checkpoint, remove_recorded
 from train_stage.ema import ModelEma
-from train_stage.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 
@@ -106,33 +105,6 @@ def test_two_runs_give_the_same_bytes_whatever_the_loader_workers(
     train(folder)
     for file in (WEIGHTS, RESULTS / "history.csv", RESULTS / "metrics.json"):
         assert (tmp_path / file).read_bytes() == (unbroken / file).read_bytes()
-
-
-@pytest.mark.parametrize("end", ["is killed by signal: Killed. ", "exited unexpectedly"])
-def test_a_dead_loader_worker_ends_the_run_in_words(tmp_path: Path, end: str) -> None:
-    write_project(tmp_path)
-    dead = RuntimeError(f"DataLoader worker (pid 7) {end}")
-    words = end.rstrip(". ")
-    message = rf"^person: DataLoader worker \(pid 7\) {words}\. Run again, finished epochs stay"
-    with (
-        mock.patch.object(Trainer, "train_epoch", side_effect=dead),
-        pytest.raises(SystemExit, match=message),
-    ):
-        train(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("can't allocate memory: 9 bytes")],
-)
-def test_want_of_memory_ends_the_run_in_words(tmp_path: Path, error: Exception) -> None:
-    write_project(tmp_path)
-    words = r"memory.*\. Run again, .*; batch_size or input_size of experts\.person may be smaller"
-    with (
-        mock.patch.object(Trainer, "train_epoch", side_effect=error),
-        pytest.raises(SystemExit, match=words),
-    ):
-        train(tmp_path)
 
 
 def test_a_resumed_run_does_not_train_finished_epochs_again(tmp_path: Path) -> None:
