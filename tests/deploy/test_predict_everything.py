@@ -8,9 +8,9 @@ import av
 import numpy as np
 import pytest
 from drawn_files import encoded, photograph, transparent, turned
+from drawn_sound import click, with_sound
 from PIL import Image
 from predict_runs import index, outputs, run
-from test_video_files import click, with_sound
 from tiny_segmenter import TREE, tiny_segmenter
 
 from deploy.predict.output_files import alpha

@@ -3,74 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 
 import av
-import numpy as np
 import pytest
-from drawn_files import photograph
+from drawn_sound import RATE, click, has_sound, with_sound
 from predict_runs import index, run
 
 from deploy.predict.video_reader import MAX_GAP
-
-RATE = 44100
-
-
-def with_sound(
-    path: Path,
-    codec: str = "aac",
-    start: float = 0.0,
-    rate: int = RATE,
-    times: Sequence[float] = [k / 10 for k in range(12)],
-) -> None:
-    """Frames at these seconds from `start` on, and sound from a little before the first to a little
-    after the last, with a click half a second after the first frame."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=10, options={"bf": "2"})
-        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
-        if path.suffix != ".avi":
-            stream.codec_context.time_base = Fraction(1, 1000)
-        sound = container.add_stream(codec, rate=rate)
-        sound.layout = "mono"
-        kind = sound.codec_context.codec.audio_formats[0].name
-        to_kind = av.AudioResampler(format=kind, layout="mono", rate=rate)
-        samples = np.zeros((1, round((times[-1] + 0.2) * rate)), np.int16)
-        lead = 0.0 if path.suffix == ".avi" else 0.1  # AVI has no times: all begins at once
-        samples[0, round((0.5 + lead) * rate) : round((0.5 + lead) * rate) + 99] = 30_000
-        block = sound.codec_context.frame_size or 1024
-        for seed, seconds in enumerate(times):
-            frame = av.VideoFrame.from_image(photograph((48, 64), seed))
-            frame.pts, frame.time_base = round((start + seconds) * 1000), Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-        for first in range(0, samples.shape[1] - block, block):
-            piece = np.ascontiguousarray(samples[:, first : first + block])
-            heard = av.AudioFrame.from_ndarray(piece, format="s16", layout="mono")
-            heard.sample_rate, heard.time_base = rate, Fraction(1, rate)
-            heard.pts = round((start - lead) * rate) + first
-            for converted in to_kind.resample(heard):
-                container.mux(sound.encode(converted))
-        container.mux(sound.encode(None))
-
-
-def click(path: Path) -> float:
-    """Seconds from the first frame to the first loud sample."""
-    with av.open(str(path)) as container:
-        start = next(container.decode(video=0)).time
-    with av.open(str(path)) as container:
-        for frame in container.decode(audio=0):
-            loud = np.abs(frame.to_ndarray().astype(float).ravel())
-            limit = 0.3 if frame.format.name.startswith(("flt", "dbl")) else 10_000
-            if (loud > limit).any():
-                return float(frame.time + np.argmax(loud > limit) / frame.sample_rate - start)
-    raise AssertionError("no click")
-
-
-def has_sound(path: str) -> bool:
-    with av.open(path) as container:
-        return bool(container.streams.audio)
 
 
 @pytest.mark.parametrize(
