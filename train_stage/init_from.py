@@ -132,7 +132,8 @@ def init_from(
     if rows is not None and [*rows] != [*range(len(stored.get("head.bias", rows)))]:
         # Its parent's channels are those of other classes, or in another order.
         first = next(name for name, tensor in own.items() if tensor.ndim == 4)
-        stored[first] = stored[first][:, :3]
+        if first in stored:
+            stored[first] = stored[first][:, :3]
     if rows is not None and "head.weight" in stored:
         for name in ("head.weight", "head.bias"):
             head = stored[name][list(rows)][: len(own[name])]

@@ -211,6 +211,14 @@ def test_channels_of_parents_in_another_order_start_anew(tmp_path):
         assert torch.equal(fresh.head.weight, trained.head.weight[rows])
 
 
+@pytest.mark.parametrize("rows", [None, [0, 1], [1, 0], []])
+def test_another_encoder_is_refused_whatever_its_classes(tmp_path, rows):
+    model = {"encoder": "resnet18", "depth": 5, "stem_stride": 2, "initial_pool": 1}
+    file = stored(expert(model=model), tmp_path / "body.safetensors")
+    with pytest.raises(UserError, match="holds another network"):
+        init_from(expert(), file, "experts.body", rows)
+
+
 def test_models_fit_where_the_decoder_ends_at_a_coarser_scale():
     fine, coarse = (
         expert_params(model={"depth": 3, "finest_scale": scale}).model for scale in (0, 1)
