@@ -84,6 +84,8 @@ class ExpertParams(Section):
     batch_size: PositiveInt
     epochs: PositiveInt
     """Passes over the samples that contain the region."""
+    optimizer: Literal["muon", "adamw"]
+    """muon: of kernels, see `train_stage.optimizer`; the rest has adamw."""
     learning_rate: float = Field(gt=0)
     """Peak of the one-cycle schedule."""
     encoder_learning_rate: float = Field(gt=0)

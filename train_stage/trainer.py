@@ -21,6 +21,7 @@ from train_stage.init_from import init_from
 from train_stage.loaders import Loaders
 from train_stage.losses import expert_loss
 from train_stage.model import Expert, TimmEncoder
+from train_stage.optimizer import make_optimizer
 from train_stage.phases import Phase
 from train_stage.task import Task
 
@@ -69,18 +70,17 @@ class Trainer:
             # wait for that of all others.
             encoder.norms[: self.model.finest_scale].requires_grad_(False)
         decoder = nn.ModuleList([self.model.decoder, self.model.head])
-        groups, rates = self._groups(decoder), [phase.learning_rate] * 2
+        parts: list[tuple[nn.Module, float]] = [(decoder, phase.learning_rate)]
         if encoder_rate is not None:
-            groups += self._groups(encoder)
-            rates += [encoder_rate] * 2
-        optimizer = torch.optim.AdamW(groups, fused=True)
+            parts.append((encoder, encoder_rate))
+        optimizer = make_optimizer(parts, params)
         # The last step's rate is next to nothing, so a single one is the first of two.
         steps, warmup = max(2, phase.epochs * len(self.loaders.batches)), params.warmup
         if warmup * steps == 1:  # the schedule would divide by zero
             warmup = math.nextafter(warmup, 0)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
-            rates,
+            [group["lr"] for group in optimizer.param_groups],
             total_steps=steps,
             pct_start=warmup,
             cycle_momentum=False,
@@ -88,14 +88,6 @@ class Trainer:
         self.decoder_only = encoder_rate is None
         self.ema = ModelEma(self.model, params.ema_decay)
         self.fabric_model, self.optimizer = self.fabric.setup(self.model, optimizer)
-
-    def _groups(self, module: nn.Module) -> list[dict[str, Any]]:
-        """Kernels, and what weight decay would only disturb: scales, shifts and biases."""
-        own = [*module.parameters()]
-        return [
-            {"params": [p for p in own if p.ndim > 1], "weight_decay": self.params.weight_decay},
-            {"params": [p for p in own if p.ndim <= 1], "weight_decay": 0.0},
-        ]
 
     @property
     def learning_rate(self) -> float:
