@@ -60,6 +60,7 @@ from train_stage.colour_statistics import MEAN, STD
 from train_stage.confusion import confusion_matrix
 from train_stage.encoder_weights import load_encoder_weights
 from train_stage.expert_params import ExpertParams
+from train_stage.optimizer import make_optimizer
 from train_stage.params import load_train_params
 from train_stage.task import Task
 from train_stage.training import run
@@ -129,7 +130,8 @@ def train_baseline(
 ) -> tuple[list[Point], int]:
     """A Unet after `evaluations` equal parts of its minutes, and its number of parameters.
 
-    Encoder weights, input, batch, peak learning rate and precision are those of the shared network.
+    Encoder weights, input, batch, optimiser, peak learning rate and precision are those of the
+    shared network.
     """
     tree, shared = load_preprocessing_params(params).class_tree, load_train_params(params).shared
     torch.manual_seed(shared.seed)
@@ -137,9 +139,7 @@ def train_baseline(
     if shared.encoder_weights:
         encoder: Any = network.encoder
         load_encoder_weights(encoder.model, ENCODER, shared.encoder_weights)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), shared.learning_rate, weight_decay=shared.weight_decay
-    )
+    optimizer = make_optimizer([(network, shared.learning_rate)], shared)
     ids = data.ids("train")
     samples = Photographs(data, ids, tree.leaf_of_id(tree.root.name), shared.input_size)
     batches = endless(loader(samples, min(shared.batch_size, len(ids))))

@@ -29,6 +29,7 @@ from benchmarks.smp_baseline import (
 from benchmarks.timing import interleaved
 from train_stage.dataset import Batch
 from train_stage.loaders import make_loaders
+from train_stage.optimizer import make_optimizer
 from train_stage.phases import phases
 from train_stage.precision import pick_precision
 from train_stage.trainer import Trainer
@@ -105,7 +106,7 @@ def measure(setup: Setup) -> TrainingSpeed:
         one.start(phase)
 
     network = unet(f"tu-{ENCODER}", leaves, AS_ONE_EXPERT).train()
-    optimizer = torch.optim.AdamW(network.parameters(), params.learning_rate)
+    optimizer = make_optimizer([(network, params.learning_rate)], params)
     samples = Photographs(people, people.ids("train"), tree.leaf_of_id(name), params.input_size)
     plain = loader(samples, loaders.batches.batch_size)
 

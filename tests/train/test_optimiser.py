@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from train_fixtures import expert_params
 from trainers import make_trainer
 
+from train_stage.optimizer import Muon, make_optimizer
 from train_stage.phases import Phase, phases
 from train_stage.trainer import Trainer
 
@@ -61,6 +63,64 @@ def test_the_decoder_phase_trains_the_decoder_alone(tmp_path: Path) -> None:
     assert {n for n, p in trainer.model.named_parameters() if p.requires_grad} == trained
 
 
+def convolution(name: str, rate: float, decay: float) -> tuple[nn.Conv2d, Muon]:
+    """A convolution and its optimiser."""
+    torch.manual_seed(0)
+    module = nn.Conv2d(6, 8, 3)
+    params = expert_params(optimizer=name, weight_decay=decay, precision="32-true")
+    return module, make_optimizer([(module, rate)], params)
+
+
+def test_muon_moves_a_kernel_equally_far_in_every_direction() -> None:
+    module, optimizer = convolution("muon", 0.01, 0.1)
+    kernel = module.weight
+    before = kernel.detach().clone()
+    # One direction of the gradient is fifty times as long as the others.
+    gradient = torch.randn_like(kernel)
+    gradient[0] *= 50
+    kernel.grad = gradient.clone()
+    optimizer.step()
+    moved = (before * (1 - 0.01 * 0.1) - kernel.detach()).flatten(1)
+    lengths = torch.linalg.svdvals(moved) / (0.01 * 0.2 * 54**0.5)
+    assert ((lengths > 0.6) & (lengths < 1.3)).all(), lengths
+    assert (moved * gradient.flatten(1)).sum() > 0
+
+
+def test_muon_goes_on_along_its_momentum() -> None:
+    module, optimizer = convolution("muon", 0.01, 0)
+    steps = []
+    for sign in (1, 1, 1, -0.01):
+        before = module.weight.detach().clone()
+        module.weight.grad = sign * torch.ones_like(before)
+        optimizer.step()
+        steps.append((module.weight.detach() - before).mean().item())
+    assert max(steps) < 0
+
+
+def test_vectors_and_depthwise_kernels_move_by_adamw_and_with_it_everything() -> None:
+    for name, others in {"muon": [], "adamw": ["0.weight"]}.items():
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3, groups=4))
+        twin = copy.deepcopy(module)
+        params = expert_params(optimizer=name, weight_decay=0, precision="32-true")
+        pairs = [
+            (module, make_optimizer([(module, 0.01)], params)),
+            (twin, torch.optim.AdamW(twin.parameters(), 0.01, weight_decay=0)),
+        ]
+        for network, optimizer in pairs:
+            for step in range(3):
+                for number, parameter in enumerate(network.parameters()):
+                    parameter.grad = torch.linspace(-1, step, parameter.numel()).view_as(parameter)
+                    parameter.grad += number
+                optimizer.step()
+        alike = [
+            key
+            for key, value in module.state_dict().items()
+            if torch.allclose(value, twin.state_dict()[key], atol=1e-6)
+        ]
+        assert alike == [*others, "0.bias", "1.weight", "1.bias"]
+
+
 def test_kernels_alone_decay_by_the_params(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, weight_decay=0.07)
     trainer.start(WHOLE)
@@ -94,6 +154,8 @@ def test_gradients_are_no_longer_than_the_params_allow(
     norms: list[float] = []
 
     def note(*_: object) -> None:
+        if trainer.model.head.weight.grad is None:  # Muon is done, AdamW follows
+            return
         gradients = [p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None]
         norms.append(torch.cat(gradients).norm().item())
 
