@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from timm.optim.muon import zeropower_via_newtonschulz
 from torch import nn
 
 from train_stage.expert_params import ExpertParams
-from train_stage.precision import pick_precision
 
 COEFFICIENTS = [
     (4.0848, -6.8946, 2.9270),
@@ -19,7 +17,28 @@ COEFFICIENTS = [
     (2.8769, -3.1427, 1.2046),
     (2.8366, -3.0525, 1.2012),
 ]
-"""Of each step of the iteration that makes a matrix orthogonal, as timm and Jordan have them."""
+"""Of each step of `orthogonal`: Jordan 2024's for five steps, each of its own."""
+
+
+def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
+    """The matrix of the same shape with the same singular vectors and all singular values near 1.
+
+    Newton-Schulz steps X <- (a I + b G + c G G) X with G = X X^T, which for a wide matrix cost
+    least when they are gathered in a polynomial of G, the smaller of the matrices, that is applied
+    to X once. A matrix of zeros stays one.
+    """
+    if matrix.shape[0] > matrix.shape[1]:
+        return orthogonal(matrix.T).T
+    gram = matrix @ matrix.T
+    square = gram.trace().clamp(min=1e-30)  # of the Frobenius norm
+    gram = gram / square
+    total = torch.eye(len(gram), device=gram.device)
+    for a, b, c in COEFFICIENTS:
+        polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        polynomial.diagonal().add_(a)
+        total = polynomial @ total
+        gram = polynomial @ gram @ polynomial
+    return total @ matrix / square.sqrt()
 
 
 class Muon(torch.optim.AdamW):
@@ -32,14 +51,9 @@ class Muon(torch.optim.AdamW):
     a weight decay mean about the same for both.
     """
 
-    def __init__(
-        self, groups: Iterable[dict[str, Any]], dtype: torch.dtype, momentum: float = 0.95
-    ) -> None:
-        """dtype: what orthogonal matrices are computed in. timm's own Muon and torch's have bf16
-        alone, which a processor without units for it emulates, hundreds of times as slow.
-        """
+    def __init__(self, groups: Iterable[dict[str, Any]], momentum: float = 0.95) -> None:
         super().__init__(groups, fused=True)
-        self.dtype, self.momentum = dtype, momentum
+        self.momentum = momentum
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -63,9 +77,7 @@ class Muon(torch.optim.AdamW):
             state |= {"step": torch.zeros(()), "exp_avg": torch.zeros_like(kernel)}
         momentum = state["exp_avg"].lerp_(gradient, 1 - self.momentum)
         ahead = gradient.lerp(momentum, self.momentum).flatten(1)  # Nesterov's
-        update = zeropower_via_newtonschulz(
-            ahead, len(COEFFICIENTS), COEFFICIENTS, dtype=self.dtype
-        )
+        update = orthogonal(ahead)
         size = 0.2 * max(update.shape) ** 0.5
         kernel.mul_(1 - rate * weight_decay).sub_(update.view_as(kernel), alpha=rate * size)
         kernel.grad = None  # AdamW passes over what has none
@@ -86,5 +98,4 @@ def make_optimizer(parts: Iterable[tuple[nn.Module, float]], params: ExpertParam
             {"params": depthwise, "lr": rate, "weight_decay": decay, "muon": False},
             {"params": vectors, "lr": rate, "weight_decay": 0.0, "muon": False},
         ]
-    precision = pick_precision(params.precision)
-    return Muon(groups, torch.bfloat16 if precision == "bf16-mixed" else torch.float32)
+    return Muon(groups)

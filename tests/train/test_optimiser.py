@@ -14,7 +14,7 @@ from tqdm import tqdm
 from train_fixtures import expert_params
 from trainers import make_trainer
 
-from train_stage.optimizer import Muon, make_optimizer
+from train_stage.optimizer import Muon, make_optimizer, orthogonal
 from train_stage.phases import Phase, phases
 from train_stage.trainer import Trainer
 
@@ -84,6 +84,18 @@ def test_muon_moves_a_kernel_equally_far_in_every_direction() -> None:
     lengths = torch.linalg.svdvals(moved) / (0.01 * 0.2 * 54**0.5)
     assert ((lengths > 0.6) & (lengths < 1.3)).all(), lengths
     assert (moved * gradient.flatten(1)).sum() > 0
+
+
+@pytest.mark.parametrize("shape", [(8, 54), (54, 8), (16, 16)])
+def test_orthogonal_keeps_the_directions_and_makes_their_lengths_one(
+    shape: tuple[int, int],
+) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 1e-6
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    lengths = left.T @ orthogonal(matrix) @ right.T
+    assert (lengths.diagonal() - 1).abs().max() < 0.25
+    assert (lengths - lengths.diagonal().diag()).abs().max() < 1e-4
+    assert orthogonal(torch.zeros(shape)).eq(0).all()
 
 
 def test_muon_goes_on_along_its_momentum() -> None:
