@@ -17,7 +17,7 @@ COEFFICIENTS = [
     (2.8769, -3.1427, 1.2046),
     (2.8366, -3.0525, 1.2012),
 ]
-"""Of each step of `orthogonal`: Jordan 2024's for five steps, each of its own."""
+"""Of each step of `orthogonal`: https://leloykun.github.io/ponder/muon-opt-coeffs/, as in timm."""
 
 
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
@@ -32,7 +32,7 @@ def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
     gram = matrix @ matrix.T
     square = gram.trace().clamp(min=1e-30)  # of the Frobenius norm
     gram = gram / square
-    total = torch.eye(len(gram), device=gram.device)
+    total = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     for a, b, c in COEFFICIENTS:
         polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
         polynomial.diagonal().add_(a)

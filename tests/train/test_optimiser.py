@@ -67,7 +67,7 @@ def convolution(name: str, rate: float, decay: float) -> tuple[nn.Conv2d, Muon]:
     """A convolution and its optimiser."""
     torch.manual_seed(0)
     module = nn.Conv2d(6, 8, 3)
-    params = expert_params(optimizer=name, weight_decay=decay, precision="32-true")
+    params = expert_params(optimizer=name, weight_decay=decay)
     return module, make_optimizer([(module, rate)], params)
 
 
@@ -114,7 +114,7 @@ def test_vectors_and_depthwise_kernels_move_by_adamw_and_with_it_everything() ->
         torch.manual_seed(0)
         module = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3, groups=4))
         twin = copy.deepcopy(module)
-        params = expert_params(optimizer=name, weight_decay=0, precision="32-true")
+        params = expert_params(optimizer=name, weight_decay=0)
         pairs = [
             (module, make_optimizer([(module, 0.01)], params)),
             (twin, torch.optim.AdamW(twin.parameters(), 0.01, weight_decay=0)),
