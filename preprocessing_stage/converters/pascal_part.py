@@ -39,7 +39,7 @@ from preprocessing_stage.converters.source import (
 )
 from preprocessing_stage.dataset.user_error import exits_on_user_error
 
-PROFILE = Path("profiles/pascal_part_pretrained.yaml")
+PROFILE = Path("profiles/pascal_part.yaml")
 """What to begin with."""
 
 LEAVES = ("background", "low_hand", "torso", "low_leg", "head", "up_leg", "up_hand")

@@ -164,7 +164,7 @@ def test_writes_a_complete_folder(release: Release, capsys: pytest.CaptureFixtur
         assert picture.mode == "P"
     left_out, sizes, training = capsys.readouterr().out.splitlines()
     assert left_out.startswith("3 of 8 left out") and sizes.endswith("people: 4 train, 1 val")
-    assert "--profile profiles/pascal_part_pretrained.yaml" in training
+    assert "--profile profiles/pascal_part.yaml" in training
     own = read_yaml(release.out / "people.yaml")
     params = merge_profile(read_yaml(ROOT / "params.yaml"), own, release.out)
     assert preprocessing_problems(params)[1] == train_problems(params)[1] == []
